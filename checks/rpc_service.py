@@ -1,0 +1,199 @@
+"""Whether what answers on the port is the KMS service.
+
+What it looks at: a DCE/RPC bind to the KMS interface, as a Windows client sends it, and what comes back; then a bind
+to an interface that nobody has, to see whether the server simply says yes to everything. No request is ever sent.
+Why it matters: an open port proves little. Proxies accept and stay silent, other services own the port, RPC servers
+without the KMS interface reject it, and each of these is the same 0xC004F074 to a client.
+What to do: find the program that owns the port; restart the Software Protection service; delete a wrong record.
+"""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from kmsdiag import discovery
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts
+from kmsdiag.discovery import Endpoint
+from kmsdiag.model.answer import RpcAnswer
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.finding import Finding
+from kmsdiag.model.outcome import RpcOutcome, TcpOutcome
+from kmsdiag.model.request import Request, RpcBind, TcpConnect
+from kmsdiag.model.target import Subject
+
+_WHO = Fix(
+    Where.KMS_HOST,
+    "see which program owns the port",
+    "Get-Process -Id (Get-NetTCPConnection -State Listen -LocalPort {port}).OwningProcess",
+)
+_RESTART = Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc")
+
+_ABSTRACT_SYNTAX = 1
+
+META = CheckMeta(
+    title="The KMS service behind the port",
+    codes={
+        "kms": Code(Severity.OK, "{target} ({address}:{port}) accepts the KMS interface ({detail}, {latency} ms)."),
+        "not_kms": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) is an RPC server without the KMS interface ({detail}).",
+            "The port belongs to another RPC service.",
+            (_WHO,),
+        ),
+        "refused_bind": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) knows the bind and rejects it ({detail}).",
+            "Clients are rejected in the same way.",
+            (_RESTART, _WHO),
+        ),
+        "nak": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) answers with bind_nak: {detail}.",
+            "The server is overloaded, or an RPC-aware firewall interferes.",
+            (_RESTART, _WHO),
+        ),
+        "fault": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) answers the bind with a fault: {detail}.",
+            "That is no answer to a bind: not a KMS host.",
+            (_WHO,),
+        ),
+        "silent": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) accepts TCP and does not answer the bind ({waited} s).",
+            "A proxy or firewall accepts in its place, or the service hangs.",
+            (_RESTART, _WHO),
+        ),
+        "closed": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) accepts TCP and hangs up on the bind.",
+            "Another service, or a firewall that inspects RPC.",
+            (_WHO,),
+        ),
+        "reset": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) accepts TCP and resets the connection on the bind.",
+            "A firewall that inspects RPC, or a crashing service.",
+            (_RESTART, _WHO),
+        ),
+        "incomplete": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) sent {detail}.",
+            "The path drops large packets (MTU), or this is no RPC server.",
+            (_WHO,),
+        ),
+        "other_protocol": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) speaks {detail}: {excerpt}",
+            "Another service owns the port.",
+            (_WHO,),
+        ),
+        "malformed": Code(
+            Severity.ERROR,
+            "{target} ({address}:{port}) answers with bytes that are no RPC ({detail}): {excerpt}",
+            "What listens there is no KMS host.",
+            (_WHO,),
+        ),
+        "no_connection": Code(
+            Severity.WARNING,
+            "{target} ({address}:{port}) took one connection and not the next ({detail}).",
+            "An overloaded host, or a limit on connections.",
+            (Fix(Where.CLIENT, "test again from a client", "Test-NetConnection {address} -Port {port}"),),
+        ),
+        "answers_anything": Code(
+            Severity.WARNING,
+            "{target} ({address}:{port}) accepts an interface that nobody has, too.",
+            "Windows would reject it: this is no genuine RPC runtime, so its yes to KMS proves little.",
+            (_WHO,),
+        ),
+        "nothing": Code(Severity.NOT_ASSESSED, "{subject} has no open port to bind to."),
+    },
+    tags=frozenset({"rpc", "network"}),
+    since="0.1",
+    references=("C706 (DCE 1.1: RPC) chapter 12", "MS-RPCE 2.2.2"),
+)
+
+subjects = domains_and_hosts
+
+
+def _nonsense(seen: Evidence) -> str:
+    """An interface that nobody registered; derived from the run's nonce, so that a replay asks for the same one."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"kmsdiag {seen.target.nonce}"))
+
+
+def _binds(endpoint: Endpoint, seen: Evidence) -> tuple[RpcBind, RpcBind]:
+    address, port = endpoint.address, endpoint.service.port
+    return RpcBind(address=address, port=port), RpcBind(address=address, port=port, interface=_nonsense(seen))
+
+
+def _opened(endpoint: Endpoint, seen: Evidence) -> tuple[TcpConnect, ...]:
+    """The connections to an endpoint that came about."""
+    requests = (
+        TcpConnect(address=endpoint.address, port=endpoint.service.port, attempt=number + 1)
+        for number in range(seen.target.tries)
+    )
+    return tuple(
+        request
+        for request in requests
+        if (answer := seen.get(request)) is not None and answer.outcome is TcpOutcome.OPEN
+    )
+
+
+def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
+    """Discovery, a connection, a bind where it opened, and a second one where the first was accepted."""
+    yield from discovery.ask(subject, seen)
+    for endpoint in discovery.endpoints(subject, seen):
+        yield TcpConnect(address=endpoint.address, port=endpoint.service.port)
+        if _opened(endpoint, seen):
+            kms, nonsense = _binds(endpoint, seen)
+            yield kms
+            answer = seen.get(kms)
+            if answer is not None and answer.outcome is RpcOutcome.ACCEPTED:
+                yield nonsense
+
+
+def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
+    """One finding an open address, two where it says yes to everything."""
+    bound = False
+    reasons: list[Request[Any]] = list(discovery.srv_queries(subject, seen))
+    for endpoint in discovery.endpoints(subject, seen):
+        first = TcpConnect(address=endpoint.address, port=endpoint.service.port)
+        reasons.append(first)
+        if not _opened(endpoint, seen):
+            continue
+        bound = True
+        kms, nonsense = _binds(endpoint, seen)
+        answer = seen[kms]
+        yield _judge_bind(endpoint, kms, answer)
+        if answer.outcome is RpcOutcome.ACCEPTED and seen[nonsense].outcome is RpcOutcome.ACCEPTED:
+            args = _place(endpoint)
+            yield Finding(code="answers_anything", args=args, because=(kms, nonsense))
+    if not bound:
+        yield Finding(code="nothing", args={"subject": str(subject)}, because=tuple(reasons))
+
+
+def _place(endpoint: Endpoint) -> dict[str, str | int]:
+    return {"target": endpoint.service.target, "address": endpoint.address, "port": endpoint.service.port}
+
+
+def _judge_bind(endpoint: Endpoint, request: RpcBind, answer: RpcAnswer) -> Finding:
+    place, because = _place(endpoint), (request,)
+    match answer.outcome:
+        case RpcOutcome.ACCEPTED:
+            args = {**place, "detail": answer.detail, "latency": f"{answer.elapsed_ms:.1f}"}
+            return Finding(code="kms", args=args, because=because)
+        case RpcOutcome.REJECTED:
+            code = "not_kms" if answer.reason == _ABSTRACT_SYNTAX else "refused_bind"
+            return Finding(code=code, args={**place, "detail": answer.detail}, because=because)
+        case RpcOutcome.SILENT:
+            args = {**place, "waited": f"{answer.elapsed_ms / 1000:.1f}"}
+            return Finding(code="silent", args=args, because=because)
+        case RpcOutcome.CLOSED | RpcOutcome.RESET:
+            return Finding(code=answer.outcome.value, args=place, because=because)
+        case RpcOutcome.OTHER_PROTOCOL | RpcOutcome.MALFORMED:
+            args = {**place, "detail": answer.detail, "excerpt": answer.excerpt}
+            return Finding(code=answer.outcome.value, args=args, because=because)
+        case RpcOutcome.NAK:
+            return Finding(code="nak", args={**place, "detail": answer.detail}, because=because)
+        case _:
+            return Finding(code=answer.outcome.value, args={**place, "detail": answer.detail}, because=because)

@@ -1,0 +1,1 @@
+"""kmsdiag: where KMS volume activation breaks, from DNS to RPC."""

@@ -1,0 +1,112 @@
+"""Evidence on disk: one JSON file with a format number, from which a run can be judged again without a network."""
+
+import datetime
+from typing import Any, Final
+
+import msgspec
+
+from kmsdiag.model.answer import AnyAnswer, Answer
+from kmsdiag.model.report import Vantage
+from kmsdiag.model.request import AnyRequest, Request, order
+from kmsdiag.model.target import Target
+
+BUNDLE_FORMAT: Final = 1
+"""Number of the bundle format. When it grows, a converter a step keeps older files readable."""
+
+MAX_BYTES: Final = 512 * 1024 * 1024
+
+
+class BundleError(ValueError):
+    """A file that is no usable bundle; the text says why and what to do."""
+
+
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question and its answer."""
+
+    request: AnyRequest
+    answer: AnyAnswer
+
+
+class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question without an answer, and why."""
+
+    request: AnyRequest
+    reason: str
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """All that one run learned. ``checks`` are the checks that were asked; ``started`` and ``ended`` are UTC."""
+
+    kmsdiag_bundle: int
+    tool: str
+    vantage: Vantage
+    target: Target
+    checks: tuple[str, ...]
+    started: datetime.datetime
+    ended: datetime.datetime
+    facts: tuple[Fact, ...] = ()
+    unanswered: tuple[Gap, ...] = ()
+    interrupted: bool = False
+
+    def answers(self) -> dict[Request[Any], Answer]:
+        """Answers by question."""
+        return {fact.request: fact.answer for fact in self.facts}
+
+    def gaps(self) -> dict[Request[Any], str]:
+        """Reasons by question."""
+        return {gap.request: gap.reason for gap in self.unanswered}
+
+
+def make_facts(answers: dict[Request[Any], Answer]) -> tuple[Fact, ...]:
+    """Facts in the order in which a bundle keeps them."""
+    return tuple(
+        Fact(request, answer)  # type: ignore[arg-type]
+        for request, answer in sorted(answers.items(), key=lambda item: order(item[0]))
+    )
+
+
+def make_gaps(reasons: dict[Request[Any], str]) -> tuple[Gap, ...]:
+    """Gaps in the order in which a bundle keeps them."""
+    return tuple(
+        Gap(request, reason)  # type: ignore[arg-type]
+        for request, reason in sorted(reasons.items(), key=lambda item: order(item[0]))
+    )
+
+
+def encode(bundle: Bundle) -> bytes:
+    """A bundle as JSON, indented, so that it can be read and compared."""
+    return msgspec.json.format(msgspec.json.encode(bundle), indent=1) + b"\n"
+
+
+class _Envelope(msgspec.Struct):
+    kmsdiag_bundle: int | None = None
+    kmsdiag_report: int | None = None
+
+
+def decode(data: bytes) -> Bundle:
+    """Read a bundle.
+
+    Raises:
+        BundleError: no JSON, no bundle, of a newer format, or with a field that does not fit (with its path).
+    """
+    if not data.strip():
+        raise BundleError("it is empty")
+    try:
+        envelope = msgspec.json.decode(data, type=_Envelope)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"it is no bundle: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"it is no JSON ({error}); a bundle is what 'kmsdiag check --record FILE' writes") from None
+    if envelope.kmsdiag_bundle is None:
+        what = "a report, which holds no evidence" if envelope.kmsdiag_report is not None else "JSON, but no bundle"
+        raise BundleError(f"it is {what}; a bundle is what 'kmsdiag check --record FILE' writes")
+    if envelope.kmsdiag_bundle > BUNDLE_FORMAT:
+        raise BundleError(
+            f"it has bundle format {envelope.kmsdiag_bundle} and this kmsdiag reads up to {BUNDLE_FORMAT}: update kmsdiag"
+        )
+    try:
+        return msgspec.json.decode(data, type=Bundle)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise BundleError(f"it is damaged: {error}") from None
+    except RecursionError:
+        raise BundleError("it is nested too deeply") from None

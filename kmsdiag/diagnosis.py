@@ -1,0 +1,274 @@
+"""From a target to a report: gather evidence, judge it, compile. The functions behind every command."""
+
+import asyncio
+import datetime
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kmsdiag import engine
+from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
+from kmsdiag.check import domains_and_hosts
+from kmsdiag.engine import Answerer, Budget, Inquiry, Progress
+from kmsdiag.knowledge.causes import CAUSES
+from kmsdiag.model.answer import Answer, DnsAnswer, RpcAnswer, TcpAnswer
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.finding import CheckResult, Finding, Severity, Status
+from kmsdiag.model.outcome import RpcOutcome, State
+from kmsdiag.model.path import Cause, Path, PathState, Verdict, VerdictState
+from kmsdiag.model.report import (
+    REPORT_FORMAT,
+    Counts,
+    FindingView,
+    NotChecked,
+    Report,
+    ResultView,
+    Vantage,
+)
+from kmsdiag.model.request import Request
+from kmsdiag.model.target import Subject, SubjectKind, Target
+from kmsdiag.path import NOWHERE, Diagnosis, Fault
+from kmsdiag.path import diagnose as build_paths
+from kmsdiag.policy import Policy
+from kmsdiag.registry import BrokenCheck, LoadedCheck, Registry
+from kmsdiag.report.words import fill, fill_fixes, visible
+from kmsdiag.version import VERSION
+
+
+async def gather(
+    target: Target,
+    registry: Registry,
+    answerer: Answerer,
+    vantage: Vantage,
+    *,
+    budget: Budget | None = None,
+    stop: asyncio.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Bundle:
+    """Ask everything that the checks want to know about the target, and keep it.
+
+    The run ends when no question is open, when the budget is spent, or soon after ``stop`` is set; whatever was
+    learned by then is in the bundle.
+    """
+    budget = budget or Budget()
+    started = datetime.datetime.now(datetime.UTC)
+    inquiry = Inquiry(registry.checks, target, budget)
+    interrupted = await engine.gather(inquiry, answerer, budget, stop or asyncio.Event(), on_progress)
+    return Bundle(
+        kmsdiag_bundle=BUNDLE_FORMAT,
+        tool=VERSION,
+        vantage=vantage,
+        target=target,
+        checks=tuple(check.id for check in registry.checks),
+        started=started,
+        ended=datetime.datetime.now(datetime.UTC),
+        facts=make_facts(inquiry.facts),
+        unanswered=make_gaps(inquiry.unanswered),
+        interrupted=interrupted,
+    )
+
+
+def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> Report:
+    """Judge a bundle: pure, so the same bundle and checks give the same report."""
+    policy = policy or Policy()
+    answers, reasons = bundle.answers(), bundle.gaps()
+
+    def recorded(request: Request[Any]) -> Answer | str:
+        return answers.get(request) or reasons.get(request, "not in the bundle")
+
+    inquiry = Inquiry(registry.checks, bundle.target, Budget(requests=max(1, len(answers) + len(reasons)) * 10 + 10_000))
+    engine.replay(inquiry, recorded)
+    results = engine.judge(inquiry)
+    # Paths are built from all evidence of the bundle, asked for by a selected check or not.
+    everything = Evidence(bundle.target, {**answers, **inquiry.facts}, {**reasons, **inquiry.unanswered})
+    diagnosis = build_paths(everything, sorted(domains_and_hosts(bundle.target), key=lambda subject: subject.order))
+    by_id = {check.id: check for check in registry.checks}
+    behind = _failing_stages(diagnosis)
+    views = tuple(
+        view
+        for result in results
+        if (view := _view(result, by_id[result.check], policy, behind)) is not None
+    ) + tuple(_broken_view(check) for check in registry.broken)
+    return Report(
+        kmsdiag_report=REPORT_FORMAT,
+        tool=VERSION,
+        vantage=bundle.vantage,
+        target=bundle.target,
+        started=bundle.started,
+        ended=bundle.ended,
+        counts=_counts(bundle),
+        verdict=_verdict(diagnosis, bundle),
+        paths=diagnosis.paths,
+        results=views,
+        not_checked=_not_checked(views, results),
+        interrupted=bundle.interrupted,
+    )
+
+
+def _counts(bundle: Bundle) -> Counts:
+    answers = [fact.answer for fact in bundle.facts]
+    binds = [answer for answer in answers if isinstance(answer, RpcAnswer)]
+    return Counts(
+        questions=len(bundle.facts) + len(bundle.unanswered),
+        unanswered=len(bundle.unanswered),
+        dns_messages=sum(answer.queries for answer in answers if isinstance(answer, DnsAnswer)),
+        tcp_connections=sum(isinstance(answer, TcpAnswer) for answer in answers) + len(binds),
+        rpc_binds=sum(answer.outcome is not RpcOutcome.NO_CONNECTION for answer in binds),
+        seconds=round((bundle.ended - bundle.started).total_seconds(), 3),
+    )
+
+
+def _failing_stages(diagnosis: Diagnosis) -> dict[str, str]:
+    """Question to the name of the failing stage that it is the reason for."""
+    found: dict[str, str] = {}
+    for path in diagnosis.paths:
+        stages = [*path.stages, *(stage for route in path.routes for stage in route.stages)]
+        for stage in stages:
+            if stage.state is State.FAIL:
+                for question in stage.questions:
+                    found[question] = f"{stage.stage.value} of {path_name(path)}"
+    return found
+
+
+def path_name(path: Path) -> str:
+    """A path as a reader would call it."""
+    if path.target == NOWHERE:
+        return path.domain
+    host = f"{path.target}:{path.port}"
+    return host if path.domain == NOWHERE else f"{path.domain} → {host}"
+
+
+def _view(
+    result: CheckResult, check: LoadedCheck, policy: Policy, failing: dict[str, str]
+) -> ResultView | None:
+    meta = check.module.META
+    findings = []
+    for finding in result.findings:
+        code = f"{result.check}.{finding.code}"
+        if code not in policy.ignore:
+            findings.append(_finding_view(code, finding, check, policy, failing))
+    if not findings and result.findings and not result.gaps and not result.crash:
+        return None
+    status = max((Status(finding.severity.value) for finding in findings), key=lambda one: one.rank, default=Status.OK)
+    reason = ""
+    if result.gaps:
+        status = max(status, Status.NOT_ASSESSED, key=lambda one: one.rank)
+        more = f" (and {len(result.gaps) - 1} more)" if len(result.gaps) > 1 else ""
+        reason = visible(result.gaps[0]) + more
+    if result.crash:
+        status, reason = Status.CRASHED, visible(result.crash)
+    return ResultView(
+        check=result.check,
+        title=meta.title,
+        subject=result.subject,
+        status=status,
+        findings=tuple(findings),
+        reason=reason,
+    )
+
+
+def _finding_view(
+    code: str, finding: Finding, check: LoadedCheck, policy: Policy, failing: dict[str, str]
+) -> FindingView:
+    meta = check.module.META.codes[finding.code]
+    because = tuple(str(request) for request in finding.because)
+    behind = ""
+    if meta.severity is Severity.NOT_ASSESSED:
+        # There was nothing to judge because something earlier on the path failed.
+        behind = next((failing[question] for question in because if question in failing), "")
+    return FindingView(
+        code=code,
+        severity=policy.severity_of(code, meta.severity),
+        text=fill(meta.text, finding.args),
+        args=dict(finding.args),
+        consequence=fill(meta.consequence, finding.args),
+        fixes=fill_fixes(meta.fixes, finding.args),
+        because=because,
+        behind=behind,
+    )
+
+
+def _broken_view(check: BrokenCheck) -> ResultView:
+    return ResultView(
+        check=check.id,
+        title=f"could not be loaded from {check.origin}",
+        subject=Subject(SubjectKind.RUN, "all"),
+        status=Status.CRASHED,
+        reason=visible(check.error),
+    )
+
+
+def _not_checked(views: Sequence[ResultView], results: Sequence[CheckResult]) -> tuple[NotChecked, ...]:
+    """What was not looked at and why, each distinct reason once."""
+    found: Counter[tuple[str, str]] = Counter()
+    for view in views:
+        for finding in view.findings:
+            if finding.severity is Severity.NOT_ASSESSED:
+                why = finding.text + (f" It follows from the failure at {finding.behind}." if finding.behind else "")
+                found[view.title, why] += 1
+    gaps = {gap for result in results for gap in result.gaps}
+    for gap in gaps:
+        question, _, why = gap.rpartition(": ")
+        found[question.partition(" ")[0] + " questions", why] += 1
+    return tuple(NotChecked(visible(what), visible(why), count) for (what, why), count in sorted(found.items()))
+
+
+def _verdict(diagnosis: Diagnosis, bundle: Bundle) -> Verdict:
+    causes = tuple(_cause(first, group) for first, group in diagnosis.faults)
+    unknown = tuple(path_name(path) for path in diagnosis.paths if path.state is PathState.UNKNOWN)
+    return Verdict(
+        state=diagnosis.state,
+        headline=_headline(diagnosis, causes, bundle),
+        causes=causes,
+        impact=diagnosis.impact,
+        unknown=unknown,
+    )
+
+
+def _cause(first: Fault, group: Sequence[Fault]) -> Cause:
+    text = CAUSES[first.code]
+    domains = tuple(dict.fromkeys(fault.domain for fault in group if fault.domain != NOWHERE))
+    args = {**first.args, "domains": shorten(domains) or "the given hosts"}
+    return Cause(
+        code=first.code,
+        stage=first.stage,
+        headline=fill(text.headline, args),
+        text=fill(text.text, args),
+        paths=tuple(dict.fromkeys(" → ".join(_words(fault)) for fault in group)),
+        screen=text.screen,
+        event=text.event,
+        fixes=fill_fixes(text.fixes, args),
+    )
+
+
+def _words(fault: Fault) -> list[str]:
+    domain, target, port = fault.path
+    words = [] if domain == NOWHERE else [domain]
+    return words if target == NOWHERE else [*words, f"{target}:{port}"]
+
+
+def shorten(names: Sequence[str], most: int = 3) -> str:
+    """A list for a sentence: the first few names, and how many more."""
+    listed = ", ".join(names[:most])
+    return f"{listed} and {len(names) - most} more" if len(names) > most else listed
+
+
+def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> str:
+    paths = diagnosis.paths
+    scope = shorten([*bundle.target.domains, *map(str, bundle.target.hosts)])
+    hosts = {(path.target, path.port) for path in paths}
+    match diagnosis.state:
+        case VerdictState.HEALTHY:
+            count = f"{len(hosts)} KMS host{'s' if len(hosts) > 1 else ''}"
+            unknown = sum(path.state is PathState.UNKNOWN for path in paths)
+            rest = f" ({unknown} of {len(paths)} paths could not be tested)" if unknown else ""
+            return f"{scope}: {count}, found, reached and answering as KMS{rest}."
+        case VerdictState.DEGRADED:
+            works = sum(path.state in (PathState.OK, PathState.PARTIAL) for path in paths)
+            faults = "1 fault" if len(causes) == 1 else f"{len(causes)} faults"
+            return f"{scope}: {works} of {len(paths)} ways to a KMS host work; {faults}."
+        case VerdictState.BROKEN:
+            return f"{scope}: no client can activate." if causes else f"{scope}: nothing works."
+    tested = "nothing was tested" if not paths else "no way to a KMS host was tested to its end"
+    return f"{scope}: {tested}." if scope else f"{tested[0].upper()}{tested[1:]}."
+

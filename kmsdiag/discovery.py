@@ -1,0 +1,129 @@
+"""From a domain or an explicit host to the addresses to knock at: which questions lead there, and what is known.
+
+Checks and activation paths share this one description of what a client does, so they can't disagree about it.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from kmsdiag.model.answer import AddressAnswer, SrvAnswer, SrvRecord
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.request import AddressQuery, Request, SrvQuery
+from kmsdiag.model.target import Family, Subject, SubjectKind, as_address
+
+ROOT = "."
+"""SRV target that says: the service is decidedly not offered here (RFC 2782)."""
+
+
+class Service(NamedTuple):
+    """One target and port that a subject's clients may be sent to, with the SRV records that name it.
+
+    ``servers`` are the DNS servers that said so (empty for an explicit host).
+    """
+
+    target: str
+    port: int
+    records: tuple[SrvRecord, ...]
+    servers: tuple[str, ...]
+
+
+class Endpoint(NamedTuple):
+    """One address and port of a service."""
+
+    service: Service
+    address: str
+
+    @property
+    def family(self) -> Family:
+        """Family of the address."""
+        return family_of(self.address)
+
+
+def family_of(address: str) -> Family:
+    """Family of a textual address."""
+    return Family.IPV6 if ":" in address else Family.IPV4
+
+
+def srv_queries(subject: Subject, seen: Evidence) -> Iterator[SrvQuery]:
+    """The SRV question of a domain, for each DNS server; none for a host."""
+    if subject.kind is SubjectKind.DOMAIN:
+        for server in seen.target.servers:
+            yield SrvQuery(name=f"_vlmcs._tcp.{subject.name}", server=server)
+
+
+def srv_answers(subject: Subject, seen: Evidence) -> Iterator[tuple[SrvQuery, SrvAnswer]]:
+    """SRV answers known so far."""
+    for query in srv_queries(subject, seen):
+        answer = seen.get(query)
+        if answer is not None:
+            yield query, answer
+
+
+def services(subject: Subject, seen: Evidence) -> list[Service]:
+    """Targets known so far, sorted; the same target and port from several records or servers is one service."""
+    if subject.kind is SubjectKind.HOST:
+        return [Service(subject.name, subject.port, (), ())]
+    found: dict[tuple[str, int], tuple[list[SrvRecord], list[str]]] = {}
+    for query, answer in srv_answers(subject, seen):
+        for record in answer.records:
+            records, servers = found.setdefault((record.target, record.port), ([], []))
+            if query.server not in servers:
+                servers.append(query.server)
+            if len(seen.target.servers) == 1 or record not in records:
+                records.append(record)
+    return [
+        Service(target, port, tuple(sorted(records)), tuple(servers))
+        for (target, port), (records, servers) in sorted(found.items())
+    ]
+
+
+def address_queries(service: Service, seen: Evidence) -> Iterator[AddressQuery]:
+    """The address questions of a target; none for a literal or the root."""
+    if service.target == ROOT or as_address(service.target) is not None:
+        return
+    for server in service.servers or seen.target.servers:
+        for family in seen.target.families:
+            yield AddressQuery(name=service.target, family=family, server=server)
+
+
+def address_answers(service: Service, seen: Evidence) -> Iterator[tuple[AddressQuery, AddressAnswer]]:
+    """Address answers known so far."""
+    for query in address_queries(service, seen):
+        answer = seen.get(query)
+        if answer is not None:
+            yield query, answer
+
+
+def addresses(service: Service, seen: Evidence) -> list[str]:
+    """Addresses of a service known so far: IPv4 first, each once."""
+    literal = as_address(service.target)
+    if literal is not None:
+        return [literal] if family_of(literal) in seen.target.families else []
+    found = {address for _query, answer in address_answers(service, seen) for address in answer.addresses}
+    return sorted(found, key=lambda address: (":" in address, address))
+
+
+def endpoints(subject: Subject, seen: Evidence) -> list[Endpoint]:
+    """All addresses and ports of a subject known so far."""
+    return [
+        Endpoint(service, address) for service in services(subject, seen) for address in addresses(service, seen)
+    ]
+
+
+def reasons(endpoint_or_service: Endpoint | Service, subject: Subject, seen: Evidence) -> tuple[Request[Any], ...]:
+    """The questions that led to an endpoint or service."""
+    service = endpoint_or_service.service if isinstance(endpoint_or_service, Endpoint) else endpoint_or_service
+    srv = tuple(query for query in srv_queries(subject, seen) if query.server in service.servers)
+    if isinstance(endpoint_or_service, Service):
+        return srv
+    named = tuple(
+        query for query, answer in address_answers(service, seen) if endpoint_or_service.address in answer.addresses
+    )
+    return srv + named
+
+
+def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
+    """All questions of discovery for one subject, as far as they are known to be needed."""
+    yield from srv_queries(subject, seen)
+    for service in services(subject, seen):
+        yield from address_queries(service, seen)

@@ -1,0 +1,306 @@
+"""What each failure of a path is called, what a Windows client shows for it, and what to do next.
+
+Keys are ``stage.outcome``. Texts are templates over the args that :mod:`kmsdiag.path` gives; a fix whose template
+needs an arg that is not there (no DNS record behind an explicit host) does not apply and is left out.
+
+Codes: *documented* where a Microsoft text ties the code to this failure ("Troubleshoot Windows activation error
+codes", Table 10 of the Volume Activation guide, KB 974998); *inferred* where only the Win32 number says so.
+"""
+
+from typing import Final
+
+import msgspec
+
+from kmsdiag.model.fix import Fix, Where
+from kmsdiag.model.path import Basis, ClientCode
+
+
+class CauseText(msgspec.Struct, frozen=True, kw_only=True):
+    """Headline (a clause), text (a sentence or two), the code on screen and in event 12288, and fixes in order."""
+
+    headline: str
+    text: str
+    screen: ClientCode | None = None
+    event: ClientCode | None = None
+    fixes: tuple[Fix, ...] = ()
+
+
+def _documented(code: str) -> ClientCode:
+    return ClientCode(code, Basis.DOCUMENTED)
+
+
+def _inferred(code: str) -> ClientCode:
+    return ClientCode(code, Basis.INFERRED)
+
+
+_UMBRELLA = _documented("0xC004F074")
+_RPC_UNAVAILABLE = _documented("0x800706BA")
+
+_ASK_DNS = Fix(Where.HERE, "see the answer yourself", "dig {at:words} {name} SRV")
+_ASK_DNS_WINDOWS = Fix(Where.CLIENT, "see what a client gets", "Resolve-DnsName -Type SRV -DnsOnly {name}")
+_PUBLISH = Fix(
+    Where.KMS_HOST,
+    "have the KMS host publish itself (event 12294 says it did, 12293 why not)",
+    "slmgr /sdns; Restart-Service sppsvc",
+)
+_ADD_RECORD = Fix(
+    Where.DNS_SERVER,
+    "or create the record by hand, with the KMS host's real name",
+    "Add-DnsServerResourceRecord -Srv -ZoneName {zone} -Name _vlmcs._tcp"
+    " -DomainName <kms-host> -Priority 0 -Weight 0 -Port 1688",
+)
+_REMOVE_RECORD = Fix(
+    Where.DNS_SERVER,
+    "if that host is retired, delete its record",
+    "Remove-DnsServerResourceRecord -ZoneName {zone} -Name _vlmcs._tcp -RRType Srv"
+    " -RecordData {priority},{weight},{port},{target}",
+)
+_REPLACE_RECORD = Fix(
+    Where.DNS_SERVER,
+    "delete the wrong record; the right host publishes its own",
+    "Remove-DnsServerResourceRecord -ZoneName {zone} -Name _vlmcs._tcp -RRType Srv"
+    " -RecordData {priority},{weight},{port},{target}",
+)
+_DNS_SERVICE = Fix(Where.DNS_SERVER, "check the DNS service there", "Get-Service DNS; dcdiag /test:DNS")
+_CLEAR_OVERRIDE = Fix(
+    Where.CLIENT,
+    'where slmgr /dlv shows this host as "Registered KMS machine name", return to DNS discovery',
+    "slmgr /ckms",
+)
+_OPEN_FIREWALL = Fix(
+    Where.KMS_HOST,
+    "if the host is alive, let KMS through its own firewall",
+    "Enable-NetFirewallRule -DisplayGroup 'Key Management Service'",
+)
+_TEST_PORT = Fix(Where.CLIENT, "test the path from a client", "Test-NetConnection {target} -Port {port}")
+_START_SERVICE = Fix(
+    Where.KMS_HOST,
+    "start the service and see whether this is a KMS host at all (and on which port)",
+    "Start-Service sppsvc; slmgr /dlv",
+)
+_WHO_LISTENS = Fix(
+    Where.KMS_HOST,
+    "see which program owns the port",
+    "Get-Process -Id (Get-NetTCPConnection -State Listen -LocalPort {port}).OwningProcess",
+)
+_ADDRESS = Fix(
+    Where.DNS_SERVER,
+    "or give the target its address record",
+    "Add-DnsServerResourceRecordA -ZoneName {zone} -Name <host> -IPv4Address <address>",
+)
+
+_SILENT_DNS = "a firewall drops port 53, or the server is down"
+
+CAUSES: Final = {
+    "srv.nxdomain": CauseText(
+        headline="{domains}: DNS publishes no KMS host (NXDOMAIN)",
+        text="{name} does not exist at {server}: no KMS host publishes itself there, or clients use another suffix.",
+        screen=_documented("0x8007232B"),
+        fixes=(_PUBLISH, _ADD_RECORD, _ASK_DNS, _ASK_DNS_WINDOWS),
+    ),
+    "srv.nodata": CauseText(
+        headline="{domains}: the name _vlmcs._tcp exists but holds no SRV record",
+        text="{name} has no SRV record at {server}: the record was deleted and something else keeps the name.",
+        screen=_documented("0x8007251D"),
+        fixes=(_PUBLISH, _ADD_RECORD, _ASK_DNS, _ASK_DNS_WINDOWS),
+    ),
+    "srv.servfail": CauseText(
+        headline="DNS server {server} fails (SERVFAIL) on {domains}",
+        text="The server answers SERVFAIL for {name}: its zone is not loaded, or what it forwards to is broken.",
+        screen=_documented("0x8007232A"),
+        fixes=(_DNS_SERVICE, _ASK_DNS),
+    ),
+    "srv.refused": CauseText(
+        headline="DNS server {server} refuses to answer for {domains} (REFUSED)",
+        text="The server answers REFUSED for {name}: its policy does not serve clients from here.",
+        screen=_inferred("0x8007232D"),
+        fixes=(_ASK_DNS, _ASK_DNS_WINDOWS),
+    ),
+    "srv.error_rcode": CauseText(
+        headline="DNS server {server} answers with an error for {domains}",
+        text="The server answers {detail} for {name}.",
+        fixes=(_ASK_DNS,),
+    ),
+    "srv.referral": CauseText(
+        headline="DNS server {server} does not resolve {domains}: it only refers to other servers",
+        text="The server does no recursion and does not hold the zone of {name}; clients must not use it.",
+        fixes=(_ASK_DNS,),
+    ),
+    "srv.cname_chain": CauseText(
+        headline="{domains}: the CNAME chain of _vlmcs._tcp loops or is too long",
+        text="{name} leads through CNAMEs to no record (asked {server}).",
+        fixes=(_ASK_DNS,),
+    ),
+    "srv.truncated": CauseText(
+        headline="DNS answers of {server} for {domains} are cut short and TCP 53 does not work",
+        text="The answer needs TCP, and that failed ({detail}): a firewall lets only UDP 53 through.",
+        fixes=(Fix(Where.HERE, "see the failure yourself", "dig +tcp {at:words} {name} SRV"),),
+    ),
+    "srv.malformed": CauseText(
+        headline="What {server} answers for {domains} is no valid DNS message",
+        text="The answer for {name} can't be read ({detail}): something other than a DNS server, or a middlebox.",
+        fixes=(_ASK_DNS,),
+    ),
+    "srv.timeout": CauseText(
+        headline="DNS server {server} does not answer ({domains})",
+        text="No answer for {name} within {waited} s: " + _SILENT_DNS + ".",
+        screen=_inferred("0x800705B4"),
+        fixes=(_DNS_SERVICE, _ASK_DNS),
+    ),
+    "srv.not_listening": CauseText(
+        headline="No DNS service listens on {server} ({domains})",
+        text="The machine is up and says that port 53 is closed: its DNS service is stopped, or it is no DNS server.",
+        screen=_inferred("0x800705B4"),
+        fixes=(Fix(Where.DNS_SERVER, "start the DNS service", "Start-Service DNS"), _ASK_DNS),
+    ),
+    "srv.unreachable": CauseText(
+        headline="DNS server {server} can't be reached ({domains})",
+        text="The question for {name} did not get there: {detail}.",
+        screen=_inferred("0x800705B4"),
+        fixes=(_ASK_DNS,),
+    ),
+    "srv.no_server": CauseText(
+        headline="This machine has no DNS server configured",
+        text="Nothing could be asked about {domains}.",
+        screen=_documented("0x8007267C"),
+        fixes=(Fix(Where.CLIENT, "see the configured servers", "Get-DnsClientServerAddress"),),
+    ),
+    "name.root": CauseText(
+        headline='{domains}: the SRV record says that there is no KMS (target ".")',
+        text='A target of "." in {name} means that the service is decidedly not offered (RFC 2782).',
+        screen=_inferred("0xC004F074"),
+        fixes=(_REPLACE_RECORD, _PUBLISH),
+    ),
+    "name.no_address": CauseText(
+        headline="SRV target {target} has no address",
+        text="{name} names {target}, which has neither A nor AAAA record ({outcome}): the host is gone or renamed.",
+        screen=_UMBRELLA,
+        event=_inferred("0x80072AF9"),
+        fixes=(_REMOVE_RECORD, _ADDRESS, Fix(Where.HERE, "see the answer yourself", "dig {at:words} {target} A")),
+    ),
+    "name.lookup_failed": CauseText(
+        headline="The address of SRV target {target} can't be looked up ({outcome})",
+        text="{name} names {target}; asking {server} for its address ended with: {outcome}.",
+        screen=_UMBRELLA,
+        event=_inferred("0x80072AF9"),
+        fixes=(Fix(Where.HERE, "see the answer yourself", "dig {at:words} {target} A"),),
+    ),
+    "tcp.timeout": CauseText(
+        headline="KMS host {target} ({address}) is silent on TCP {port}",
+        text="No answer to {attempts} in {waited} s: a firewall drops it, or the machine is gone.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(_REMOVE_RECORD, _OPEN_FIREWALL, _CLEAR_OVERRIDE, _TEST_PORT),
+    ),
+    "tcp.timeout_everywhere": CauseText(
+        headline="All {count} KMS addresses are silent on TCP: the way there is blocked",
+        text="None of {addresses} answered within {waited} s: one firewall or missing route near here is likelier"
+        " than {count} dead hosts.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(_TEST_PORT, _OPEN_FIREWALL),
+    ),
+    "tcp.refused": CauseText(
+        headline="KMS host {target} ({address}) refuses TCP {port}",
+        text="The machine is up and nothing listens on port {port}: the Software Protection service is stopped,"
+        " or this is no KMS host.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(_START_SERVICE, _REMOVE_RECORD, _CLEAR_OVERRIDE),
+    ),
+    "tcp.wrong_port": CauseText(
+        headline="{target} ({address}) is published with port {port}, but KMS answers on {open_port}",
+        text="Port {port} of the record does not work ({outcome}); the KMS service is on {open_port}.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(
+            _REPLACE_RECORD,
+            Fix(Where.KMS_HOST, "have the host publish the port it listens on", "slmgr /dlv; Restart-Service sppsvc"),
+        ),
+    ),
+    "tcp.unreachable": CauseText(
+        headline="KMS host {target} ({address}) can't be reached: {icmp}",
+        text="{sender} says so: {meaning}.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(_REMOVE_RECORD, _TEST_PORT),
+    ),
+    "tcp.reset": CauseText(
+        headline="KMS host {target} ({address}) resets connections to TCP {port}",
+        text="The connection is cut before it is used: a firewall or an intrusion-prevention system on the way.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(_TEST_PORT,),
+    ),
+    "rpc.rejected": CauseText(
+        headline="{target} ({address}:{port}) is an RPC server but not a KMS host",
+        text="It rejects the KMS interface ({detail}): the Software Protection service does not listen there.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706B5"),
+        fixes=(_WHO_LISTENS, _START_SERVICE, _REMOVE_RECORD),
+    ),
+    "rpc.bind_nak": CauseText(
+        headline="{target} ({address}:{port}) refuses the RPC bind: {detail}",
+        text="The RPC server there answers with a bind_nak: it is overloaded, or an RPC-aware firewall interferes.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BF"),
+        fixes=(Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc"), _WHO_LISTENS),
+    ),
+    "rpc.fault": CauseText(
+        headline="{target} ({address}:{port}) answers the RPC bind with a fault: {detail}",
+        text="A fault is no answer to a bind: what listens there is no KMS host.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BF"),
+        fixes=(_WHO_LISTENS, _REMOVE_RECORD),
+    ),
+    "rpc.silent": CauseText(
+        headline="{target} ({address}:{port}) accepts TCP and says nothing to the RPC bind",
+        text="Nothing came back within {waited} s: a proxy or firewall accepts in its place, or the service hangs.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BA"),
+        fixes=(Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc"), _WHO_LISTENS),
+    ),
+    "rpc.closed": CauseText(
+        headline="{target} ({address}:{port}) accepts TCP and hangs up on the RPC bind",
+        text="The connection was closed without an answer: another service, or a firewall that inspects RPC.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_WHO_LISTENS, _REMOVE_RECORD),
+    ),
+    "rpc.reset": CauseText(
+        headline="{target} ({address}:{port}) accepts TCP and resets the connection on the RPC bind",
+        text="The bind was answered by a reset: a firewall that inspects RPC, or a crashing service.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_WHO_LISTENS, Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc")),
+    ),
+    "rpc.incomplete": CauseText(
+        headline="{target} ({address}:{port}) starts to answer the RPC bind and stops",
+        text="Received {detail} within {waited} s: a broken path (MTU), or no RPC server.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_WHO_LISTENS,),
+    ),
+    "rpc.other_protocol": CauseText(
+        headline="{target} ({address}:{port}) speaks {detail}, not KMS",
+        text="Another service owns the port ({excerpt}).",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BF"),
+        fixes=(_WHO_LISTENS, _REMOVE_RECORD),
+    ),
+    "rpc.malformed": CauseText(
+        headline="{target} ({address}:{port}) answers the RPC bind with bytes that are no RPC",
+        text="What came back: {detail} ({excerpt}).",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BF"),
+        fixes=(_WHO_LISTENS, _REMOVE_RECORD),
+    ),
+    "rpc.no_connection": CauseText(
+        headline="{target} ({address}:{port}) took one connection and not the next",
+        text="The port opened at first, and a second connection failed ({detail}): an overloaded or limited host.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(_TEST_PORT,),
+    ),
+}
+"""One text a failure; ``test_path`` holds every failing outcome to having one."""

@@ -1,0 +1,195 @@
+"""A small authoritative DNS server on loopback, UDP and TCP on one port, from zones in the usual text form."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.zone
+
+
+class DnsBehaviour(StrEnum):
+    """What a lab DNS server does with a question."""
+
+    ANSWER = "answer"
+    NOT_LISTENING = "not_listening"
+    SILENT = "silent"
+    SERVFAIL = "servfail"
+    REFUSED = "refused"
+    NOTIMP = "notimp"
+    REFERRAL = "referral"
+    GARBAGE = "garbage"
+    WRONG_QUESTION = "wrong_question"
+    TRUNCATED = "truncated"
+    TRUNCATED_NO_TCP = "truncated_no_tcp"
+    NO_EDNS = "no_edns"
+
+
+class DnsServer:
+    """One lab DNS server on an ephemeral loopback port. An async context manager; ``port`` is valid inside.
+
+    Args:
+        zones: zone text by origin, with ``@``-relative names and a TTL.
+        behaviour: how it answers.
+    """
+
+    def __init__(self, zones: Mapping[str, str], behaviour: DnsBehaviour = DnsBehaviour.ANSWER) -> None:
+        self.behaviour = behaviour
+        self.port = 0
+        self.asked: list[str] = []
+        self._zones = {
+            dns.name.from_text(origin): dns.zone.from_text(
+                f"@ 3600 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 3600 IN NS ns\nns 3600 IN A 127.0.0.1\n{text}",
+                origin=origin,
+                relativize=False,
+                check_origin=False,
+            )
+            for origin, text in zones.items()
+        }
+        self._transport: asyncio.DatagramTransport | None = None
+        self._server: asyncio.Server | None = None
+        self._held: list[socket.socket] = []
+
+    async def __aenter__(self) -> "DnsServer":
+        udp, tcp = _one_port()
+        self.port = udp.getsockname()[1]
+        if self.behaviour is DnsBehaviour.NOT_LISTENING:
+            # Nobody reads and nobody holds it: a connected UDP socket learns so at once.
+            udp.close()
+            tcp.close()
+            return self
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=udp)
+        if self.behaviour is DnsBehaviour.TRUNCATED_NO_TCP:
+            self._held.append(tcp)
+        else:
+            self._server = await asyncio.start_server(self._tcp, sock=tcp)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        if self._server is not None:
+            self._server.close()
+        for sock in self._held:
+            sock.close()
+
+    def reply(self, data: bytes, *, tcp: bool) -> bytes | None:
+        """The answer to one message, or None for silence."""
+        try:
+            query = dns.message.from_wire(data)
+        except dns.exception.DNSException:
+            return None
+        question = query.question[0]
+        self.asked.append(f"{question.name} {dns.rdatatype.to_text(question.rdtype)}")
+        match self.behaviour:
+            case DnsBehaviour.SILENT:
+                return None
+            case DnsBehaviour.GARBAGE:
+                return data[:2] + b"\x81\x80" + b"\xff" * 40
+            case DnsBehaviour.WRONG_QUESTION:
+                other = dns.message.make_query("elsewhere.example", "SRV", id=query.id)
+                return dns.message.make_response(other).to_wire()
+        answer = dns.message.make_response(query, recursion_available=False)
+        simple = {
+            DnsBehaviour.SERVFAIL: dns.rcode.SERVFAIL,
+            DnsBehaviour.REFUSED: dns.rcode.REFUSED,
+            DnsBehaviour.NOTIMP: dns.rcode.NOTIMP,
+        }
+        if self.behaviour in simple:
+            answer.set_rcode(simple[self.behaviour])
+        elif self.behaviour is DnsBehaviour.NO_EDNS and query.edns >= 0:
+            answer.use_edns(-1)
+            answer.set_rcode(dns.rcode.FORMERR)
+        elif self.behaviour is DnsBehaviour.REFERRAL:
+            answer.authority.append(dns.rrset.from_text("example.", 60, "IN", "NS", "ns.elsewhere.example."))
+        elif self.behaviour in (DnsBehaviour.TRUNCATED, DnsBehaviour.TRUNCATED_NO_TCP) and not tcp:
+            answer.flags |= dns.flags.TC
+        else:
+            self._look_up(question.name, question.rdtype, answer)
+        wire = answer.to_wire(max_size=65_535)
+        if not tcp and len(wire) > max(512, query.payload):
+            cut = dns.message.make_response(query)
+            cut.flags |= dns.flags.TC
+            return cut.to_wire()
+        return wire
+
+    def _look_up(self, name: dns.name.Name, kind: dns.rdatatype.RdataType, answer: dns.message.Message) -> None:
+        zone = max(
+            (zone for origin, zone in self._zones.items() if name.is_subdomain(origin)),
+            key=lambda zone: len(zone.origin or ()),
+            default=None,
+        )
+        if zone is None:
+            answer.set_rcode(dns.rcode.REFUSED)
+            return
+        answer.flags |= dns.flags.AA
+        alias = zone.get_rrset(name, dns.rdatatype.CNAME)
+        if alias is not None and kind != dns.rdatatype.CNAME:
+            answer.answer.append(alias)
+            target = alias[0].target
+            if len(answer.answer) < 20 and target.is_subdomain(zone.origin or dns.name.root):
+                self._look_up(target, kind, answer)
+            return
+        found = zone.get_rrset(name, kind)
+        if found is not None:
+            answer.answer.append(found)
+            return
+        exists = any(owner == name or owner.is_subdomain(name) for owner in zone.nodes)
+        if not exists:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        soa = zone.get_rrset(zone.origin or name, dns.rdatatype.SOA)
+        if soa is not None:
+            answer.authority.append(soa)
+
+    async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                (size,) = struct.unpack("!H", await reader.readexactly(2))
+                answer = self.reply(await reader.readexactly(size), tcp=True)
+                if answer is None:
+                    break
+                writer.write(struct.pack("!H", len(answer)) + answer)
+                await writer.drain()
+        with contextlib.suppress(OSError):
+            writer.close()
+
+
+class _Udp(asyncio.DatagramProtocol):
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        answer = self._server.reply(data, tcp=False)
+        if answer is not None and self._transport is not None:
+            self._transport.sendto(answer, address)
+
+
+def _one_port() -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on the same free loopback port."""
+    for _ in range(50):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        udp.setblocking(False)
+        try:
+            udp.bind(("127.0.0.1", 0))
+            tcp.bind(("127.0.0.1", udp.getsockname()[1]))
+        except OSError:
+            udp.close()
+            tcp.close()
+            continue
+        return udp, tcp
+    raise OSError("no loopback port is free for both UDP and TCP")

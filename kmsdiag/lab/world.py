@@ -1,0 +1,88 @@
+"""A lab world: what DNS says and what hosts do, and how to start it on loopback."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+
+import msgspec
+
+from kmsdiag.lab.dns import DnsBehaviour, DnsServer
+from kmsdiag.lab.rpc import Behaviour, RpcHost
+from kmsdiag.model.target import Expected, HostSpec, Target
+from kmsdiag.probes.settings import ProbeSettings
+
+
+class LabHost(msgspec.Struct, frozen=True):
+    """One port of one address, and what happens there."""
+
+    address: str
+    behaviour: Behaviour
+    port: int = 1688
+
+
+class LabServer(msgspec.Struct, frozen=True):
+    """One DNS server: zone text by origin, and how it answers."""
+
+    address: str
+    zones: Mapping[str, str] = {}
+    behaviour: DnsBehaviour = DnsBehaviour.ANSWER
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """A world and the question that is put to it. ``title`` says what is wrong in it; ``says`` is in the verdict."""
+
+    name: str
+    title: str
+    says: str
+    domains: tuple[str, ...] = ("contoso.example",)
+    servers: tuple[LabServer, ...] = ()
+    hosts: tuple[LabHost, ...] = ()
+    expected: Expected = Expected()
+    explicit: tuple[HostSpec, ...] = ()
+    timeout: float = 1.0
+
+    def target(self) -> Target:
+        """The question: the scenario's domains and hosts, asked of its own DNS servers."""
+        return Target(
+            domains=self.domains,
+            hosts=self.explicit,
+            servers=tuple(server.address for server in self.servers),
+            expected=self.expected,
+            nonce=f"lab-{self.name}",
+        )
+
+
+class RunningWorld:
+    """A world that runs: ``settings`` lead probes into it; ``hosts`` and ``servers`` hold what it heard."""
+
+    def __init__(self, settings: ProbeSettings, hosts: tuple[RpcHost, ...], servers: tuple[DnsServer, ...]) -> None:
+        self.settings = settings
+        self.hosts = hosts
+        self.servers = servers
+
+
+@contextlib.asynccontextmanager
+async def running(scenario: Scenario) -> AsyncIterator[RunningWorld]:
+    """Start every server of the scenario on loopback; stop them at the end.
+
+    Probes see the addresses of the scenario (10.1.0.8) and are led to loopback by ``settings.via``. An address and
+    port that no host of the scenario has refuses.
+    """
+    via: dict[tuple[str, int], tuple[str, int]] = {}
+    async with contextlib.AsyncExitStack() as stack:
+        servers = []
+        for server in scenario.servers:
+            running_server = await stack.enter_async_context(DnsServer(server.zones, server.behaviour))
+            via[server.address, 53] = ("127.0.0.1", running_server.port)
+            servers.append(running_server)
+        hosts = []
+        listed = list(scenario.hosts)
+        for address in {host.address for host in listed}:
+            if not any(host.address == address and host.port == 1688 for host in listed):
+                listed.append(LabHost(address, Behaviour.REFUSED))
+        for host in listed:
+            family = socket.AF_INET6 if ":" in host.address else socket.AF_INET
+            running_host = await stack.enter_async_context(RpcHost(host.behaviour, host.port, family))
+            via[host.address, host.port] = ("::1" if family == socket.AF_INET6 else "127.0.0.1", running_host.port)
+            hosts.append(running_host)
+        yield RunningWorld(ProbeSettings(timeout=scenario.timeout, via=via), tuple(hosts), tuple(servers))

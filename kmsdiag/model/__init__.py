@@ -1,0 +1,1 @@
+"""The vocabulary of kmsdiag: frozen values that checks, probes, paths and reports exchange."""

@@ -1,0 +1,412 @@
+"""Builds every activation path from the evidence, and from the paths the state, the causes and who is hit.
+
+Nothing here reads what checks said: paths and checks look at the same answers, independently.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from kmsdiag import choice, discovery
+from kmsdiag.discovery import Service
+from kmsdiag.knowledge import icmp
+from kmsdiag.model.answer import SrvAnswer, TcpAnswer
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.finding import Args, Scalar
+from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
+from kmsdiag.model.path import Impact, Path, PathState, Route, StageResult, VerdictState
+from kmsdiag.model.request import RpcBind, SrvQuery, TcpConnect
+from kmsdiag.model.target import KMS_PORT, SYSTEM, Subject, SubjectKind, as_address, split_server
+
+NOWHERE = "–"
+"""Stands for a domain or a target that a path has none of."""
+
+
+class Fault(NamedTuple):
+    """One thing that breaks at least one path; faults with the same key are the same thing."""
+
+    code: str
+    stage: Stage
+    thing: str
+    args: Args
+    path: tuple[str, str, int]
+    domain: str
+
+
+class Diagnosis(NamedTuple):
+    """What the evidence says about activation: all paths, the state, merged faults and who is hit."""
+
+    state: VerdictState
+    paths: tuple[Path, ...]
+    faults: tuple[tuple[Fault, tuple[Fault, ...]], ...]
+    impact: tuple[Impact, ...]
+
+
+def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
+    """Build the paths of all subjects and draw the conclusions. Pure: the same evidence gives the same result."""
+    paths: list[Path] = []
+    faults: list[Fault] = []
+    impact: list[Impact] = []
+    for subject in subjects:
+        own = list(_subject_paths(subject, seen, faults))
+        paths.extend(own)
+        if subject.kind is SubjectKind.DOMAIN:
+            hit = _impact(subject, seen, own)
+            if hit is not None:
+                impact.append(hit)
+    return Diagnosis(_state(paths), tuple(paths), _merge(faults, seen), tuple(impact))
+
+
+def _state(paths: Iterable[Path]) -> VerdictState:
+    states = [path.state for path in paths]
+    works = any(state in (PathState.OK, PathState.PARTIAL) for state in states)
+    breaks = any(state in (PathState.FAIL, PathState.PARTIAL) for state in states)
+    if works:
+        return VerdictState.DEGRADED if breaks else VerdictState.HEALTHY
+    return VerdictState.BROKEN if breaks else VerdictState.UNKNOWN
+
+
+def _domain_of(subject: Subject) -> str:
+    return subject.name if subject.kind is SubjectKind.DOMAIN else NOWHERE
+
+
+def _subject_paths(subject: Subject, seen: Evidence, faults: list[Fault]) -> Iterable[Path]:
+    domain = _domain_of(subject)
+    for query in discovery.srv_queries(subject, seen):
+        answer = seen.get(query)
+        if answer is None:
+            stage = StageResult(stage=Stage.SRV, state=State.UNKNOWN, outcome="not_asked", questions=(str(query),))
+            yield Path(
+                domain=domain,
+                target=NOWHERE,
+                port=0,
+                state=PathState.UNKNOWN,
+                servers=(query.server,),
+                stages=(stage,),
+            )
+        elif answer.outcome.state is State.FAIL:
+            stage = _srv_stage(query, answer)
+            path = Path(
+                domain=domain,
+                target=NOWHERE,
+                port=0,
+                state=PathState.FAIL,
+                servers=(query.server,),
+                stages=(stage,),
+                fails_at=Stage.SRV,
+            )
+            faults.append(_srv_fault(subject, query, answer, path))
+            yield path
+    for service in discovery.services(subject, seen):
+        yield _service_path(subject, service, seen, faults)
+
+
+def _srv_stage(query: SrvQuery, answer: SrvAnswer) -> StageResult:
+    return StageResult(
+        stage=Stage.SRV,
+        state=answer.outcome.state,
+        outcome=answer.outcome.value,
+        elapsed_ms=answer.elapsed_ms,
+        note=_NOTES.get(answer.outcome, ""),
+        questions=(str(query),),
+    )
+
+
+def _srv_fault(subject: Subject, query: SrvQuery, answer: SrvAnswer, path: Path) -> Fault:
+    server = answer.server or query.server
+    args: dict[str, Scalar] = {
+        "name": query.name,
+        "zone": subject.name,
+        "server": server,
+        "at": _at(query.server),
+        "detail": answer.detail or answer.rcode,
+        "waited": seconds(answer.elapsed_ms),
+    }
+    # Absence is about the domain; everything else is about the server that was asked.
+    thing = "" if answer.outcome.is_absence else server
+    return Fault(f"srv.{answer.outcome}", Stage.SRV, thing, args, path.key, subject.name)
+
+
+def _at(server: str) -> str:
+    """The server as dig takes it."""
+    if server == SYSTEM:
+        return ""
+    address, port = split_server(server)
+    return f"@{address}" + (f" -p {port}" if port != 53 else "")
+
+
+def _service_path(subject: Subject, service: Service, seen: Evidence, faults: list[Fault]) -> Path:
+    domain = _domain_of(subject)
+    key = (domain, service.target, service.port)
+    base: dict[str, Scalar] = {"target": service.target, "port": service.port}
+    stages = []
+    if subject.kind is SubjectKind.DOMAIN:
+        name = f"_vlmcs._tcp.{subject.name}"
+        base.update(name=name, zone=subject.name)
+        if service.records:
+            first = service.records[0]
+            base.update(priority=first.priority, weight=first.weight)
+        for query, answer in discovery.srv_answers(subject, seen):
+            if query.server in service.servers:
+                stages.append(_srv_stage(query, answer))
+                break
+    named = _name_stage(subject, service, seen)
+    stages.append(named)
+    routes: tuple[Route, ...] = ()
+    if named.state is State.FAIL:
+        faults.append(_name_fault(subject, service, seen, base, key))
+    else:
+        routes = tuple(
+            _route(service, address, seen, base, key, faults) for address in discovery.addresses(service, seen)
+        )
+    state, fails_at = _path_state(named, routes)
+    return Path(
+        domain=domain,
+        target=service.target,
+        port=service.port,
+        state=state,
+        ranks=tuple((record.priority, record.weight) for record in service.records),
+        servers=service.servers,
+        stages=tuple(stages),
+        routes=routes,
+        fails_at=fails_at,
+    )
+
+
+def _path_state(named: StageResult, routes: Sequence[Route]) -> tuple[PathState, Stage | None]:
+    if named.state is State.FAIL:
+        return PathState.FAIL, Stage.NAME
+    states = [route.state for route in routes]
+    if State.OK in states:
+        return (PathState.PARTIAL if State.FAIL in states else PathState.OK), None
+    if State.FAIL in states:
+        failing = routes[states.index(State.FAIL)]
+        stage = next(stage.stage for stage in failing.stages if stage.state is State.FAIL)
+        return PathState.FAIL, stage
+    return PathState.UNKNOWN, None
+
+
+def _name_stage(subject: Subject, service: Service, seen: Evidence) -> StageResult:
+    if service.target == discovery.ROOT:
+        return StageResult(stage=Stage.NAME, state=State.FAIL, outcome="root", note="not offered")
+    if as_address(service.target) is not None:
+        return StageResult(stage=Stage.NAME, state=State.OK, outcome="literal", note="address")
+    queries = list(discovery.address_queries(service, seen))
+    answers = [answer for query in queries if (answer := seen.get(query)) is not None]
+    found = [answer for answer in answers if answer.addresses]
+    questions = tuple(str(query) for query in queries)
+    if found:
+        return StageResult(
+            stage=Stage.NAME,
+            state=State.OK,
+            outcome=DnsOutcome.ANSWERED.value,
+            elapsed_ms=max(answer.elapsed_ms for answer in found),
+            questions=questions,
+        )
+    if len(answers) < len(queries):
+        return StageResult(stage=Stage.NAME, state=State.UNKNOWN, outcome="not_asked", questions=questions)
+    failed = [answer for answer in answers if not answer.outcome.is_absence]
+    worst = (failed or answers)[0]
+    return StageResult(
+        stage=Stage.NAME,
+        state=State.FAIL,
+        outcome=worst.outcome.value,
+        elapsed_ms=max(answer.elapsed_ms for answer in answers),
+        note=_NOTES.get(worst.outcome, "no address"),
+        questions=questions,
+    )
+
+
+def _name_fault(
+    subject: Subject, service: Service, seen: Evidence, base: Args, key: tuple[str, str, int]
+) -> Fault:
+    domain = _domain_of(subject)
+    if service.target == discovery.ROOT:
+        return Fault("name.root", Stage.NAME, domain, base, key, domain)
+    answered = list(discovery.address_answers(service, seen))
+    failed = [pair for pair in answered if not pair[1].outcome.is_absence]
+    query, answer = (failed or answered)[0]
+    args = {
+        **base,
+        "server": answer.server or query.server,
+        "at": _at(query.server),
+        "outcome": answer.outcome.words,
+    }
+    if subject.kind is SubjectKind.HOST:
+        args["name"] = "--host"
+    code = "name.lookup_failed" if failed else "name.no_address"
+    return Fault(code, Stage.NAME, service.target, args, key, domain)
+
+
+def connects(address: str, port: int, seen: Evidence) -> list[TcpAnswer]:
+    """What is known of all connection attempts to one address and port."""
+    requests = (TcpConnect(address=address, port=port, attempt=n + 1) for n in range(seen.target.tries))
+    return [answer for request in requests if (answer := seen.get(request)) is not None]
+
+
+def _route(
+    service: Service, address: str, seen: Evidence, base: Args, key: tuple[str, str, int], faults: list[Fault]
+) -> Route:
+    tries = connects(address, service.port, seen)
+    if not tries:
+        return Route(address=address)
+    best = next((answer for answer in tries if answer.outcome is TcpOutcome.OPEN), tries[0])
+    tcp = StageResult(
+        stage=Stage.TCP,
+        state=best.outcome.state,
+        outcome=best.outcome.value,
+        elapsed_ms=best.elapsed_ms if best.rtt_ms is None else best.rtt_ms,
+        note=_TCP_NOTES[best.outcome] if best.outcome is not TcpOutcome.OPEN else "",
+        questions=(str(TcpConnect(address=address, port=service.port)),),
+    )
+    if tcp.state is not State.OK:
+        if tcp.state is State.FAIL:
+            faults.append(_tcp_fault(service, address, tries, seen, base, key))
+        return Route(address=address, stages=(tcp,))
+    bind = RpcBind(address=address, port=service.port)
+    answer = seen.get(bind)
+    if answer is None:
+        rpc = StageResult(stage=Stage.RPC, state=State.UNKNOWN, outcome="not_asked", questions=(str(bind),))
+        return Route(address=address, stages=(tcp, rpc))
+    rpc = StageResult(
+        stage=Stage.RPC,
+        state=answer.outcome.state,
+        outcome=answer.outcome.value,
+        elapsed_ms=answer.elapsed_ms,
+        note=_rpc_note(answer.outcome, answer.detail),
+        questions=(str(bind),),
+    )
+    if rpc.state is State.FAIL:
+        args = {
+            **base,
+            "address": address,
+            "detail": answer.detail,
+            "excerpt": answer.excerpt,
+            "waited": seconds(answer.elapsed_ms),
+        }
+        code = f"rpc.{answer.outcome}"
+        faults.append(Fault(code, Stage.RPC, f"{address}:{service.port}", args, key, key[0]))
+    return Route(address=address, stages=(tcp, rpc))
+
+
+def _tcp_fault(
+    service: Service, address: str, tries: list[TcpAnswer], seen: Evidence, base: Args, key: tuple[str, str, int]
+) -> Fault:
+    first = tries[0]
+    args: dict[str, Scalar | tuple[str, ...]] = {
+        **base,
+        "address": address,
+        "attempts": "1 attempt" if len(tries) == 1 else f"{len(tries)} attempts",
+        "waited": seconds(sum(answer.elapsed_ms for answer in tries)),
+    }
+    code = f"tcp.{first.outcome}"
+    if first.icmp is not None:
+        args.update(icmp=first.icmp.name, sender=first.icmp.sender, meaning=icmp.meaning(first.icmp, address))
+    elif first.outcome is TcpOutcome.UNREACHABLE:
+        args.update(icmp=first.errno, sender="This machine", meaning="the kind of ICMP error is not known here")
+    other = seen.get(RpcBind(address=address, port=KMS_PORT)) if service.port != KMS_PORT else None
+    if other is not None and other.outcome is RpcOutcome.ACCEPTED:
+        code = "tcp.wrong_port"
+        args.update(open_port=KMS_PORT, outcome=_TCP_NOTES[first.outcome])
+    return Fault(code, Stage.TCP, f"{address}:{service.port}", args, key, key[0])
+
+
+def _merge(faults: list[Fault], seen: Evidence) -> tuple[tuple[Fault, tuple[Fault, ...]], ...]:
+    """Group faults that are one thing. The first of a group speaks for it; many silent hosts may be one firewall."""
+    groups: dict[tuple[str, str], list[Fault]] = {}
+    for fault in faults:
+        groups.setdefault((fault.code, fault.thing), []).append(fault)
+    silent = [key for key in groups if key[0] == "tcp.timeout"]
+    addresses = sorted({str(groups[key][0].args["address"]) for key in silent})
+    anything_open = any(
+        isinstance(answer, TcpAnswer) and answer.outcome is not TcpOutcome.TIMEOUT for answer in seen.facts.values()
+    )
+    if len(addresses) > 1 and not anything_open:
+        together = [fault for key in silent for fault in groups.pop(key)]
+        args: dict[str, Scalar | tuple[str, ...]] = {
+            **together[0].args,
+            "count": len(addresses),
+            "addresses": tuple(addresses),
+        }
+        groups["tcp.timeout_everywhere", ""] = [
+            together[0]._replace(code="tcp.timeout_everywhere", args=args),
+            *together[1:],
+        ]
+    ranked = sorted(groups.values(), key=lambda group: (list(Stage).index(group[0].stage), -len(group)))
+    return tuple((group[0], tuple(group)) for group in ranked)
+
+
+def _impact(subject: Subject, seen: Evidence, paths: Sequence[Path]) -> Impact | None:
+    """Simulate the first pick over the records of the first server that answered.
+
+    None where a domain has no records to choose from and that is known to be the server's doing, or nothing is known.
+    """
+    answered = [answer for _query, answer in discovery.srv_answers(subject, seen) if answer.outcome.state is State.OK]
+    if not answered:
+        failing = paths and all(path.state is PathState.FAIL for path in paths)
+        return Impact(domain=subject.name, hosts=0, first_pick_dead=1, delayed=0, fails=1) if failing else None
+    records = answered[0].records
+    state = {(path.target, path.port): path.state for path in paths}
+    if any(state.get((record.target, record.port)) in (None, PathState.UNKNOWN) for record in records):
+        return None
+    dead = [state[record.target, record.port] is PathState.FAIL for record in records]
+    ranked = sum(p for p, is_dead in zip(choice.first_pick_ranked(records), dead, strict=True) if is_dead)
+    by_chance = sum(p for p, is_dead in zip(choice.first_pick_random(records), dead, strict=True) if is_dead)
+    fails = 1.0 if all(dead) else 0.0
+    return Impact(
+        domain=subject.name,
+        hosts=len({(record.target, record.port) for record in records}),
+        first_pick_dead=round(ranked, 4),
+        delayed=0.0 if fails else round(ranked, 4),
+        fails=fails,
+        first_pick_dead_random=round(by_chance, 4) if abs(by_chance - ranked) > 0.005 else None,
+    )
+
+
+def seconds(milliseconds: float) -> str:
+    """Milliseconds as seconds, with one decimal."""
+    return f"{milliseconds / 1000:.1f}"
+
+
+def _rpc_note(outcome: RpcOutcome, detail: str) -> str:
+    if outcome is RpcOutcome.ACCEPTED:
+        return "KMS"
+    if outcome is RpcOutcome.OTHER_PROTOCOL:
+        return detail
+    return _RPC_NOTES[outcome]
+
+
+_NOTES = {
+    DnsOutcome.NODATA: "no record",
+    DnsOutcome.NXDOMAIN: "NXDOMAIN",
+    DnsOutcome.SERVFAIL: "SERVFAIL",
+    DnsOutcome.REFUSED: "REFUSED",
+    DnsOutcome.ERROR_RCODE: "error",
+    DnsOutcome.REFERRAL: "referral",
+    DnsOutcome.CHAIN: "CNAME loop",
+    DnsOutcome.TRUNCATED: "TCP 53 blocked",
+    DnsOutcome.MALFORMED: "malformed",
+    DnsOutcome.TIMEOUT: "silent",
+    DnsOutcome.NOT_LISTENING: "not listening",
+    DnsOutcome.UNREACHABLE: "unreachable",
+    DnsOutcome.NO_SERVER: "no server",
+}
+_TCP_NOTES = {
+    TcpOutcome.OPEN: "open",
+    TcpOutcome.REFUSED: "refused",
+    TcpOutcome.TIMEOUT: "silent",
+    TcpOutcome.UNREACHABLE: "unreachable",
+    TcpOutcome.RESET: "reset",
+    TcpOutcome.NO_ROUTE: "no route from here",
+    TcpOutcome.LOCAL_ERROR: "not possible from here",
+}
+_RPC_NOTES = {
+    RpcOutcome.REJECTED: "not KMS",
+    RpcOutcome.NAK: "bind_nak",
+    RpcOutcome.FAULT: "fault",
+    RpcOutcome.SILENT: "silent",
+    RpcOutcome.CLOSED: "closed",
+    RpcOutcome.RESET: "reset",
+    RpcOutcome.INCOMPLETE: "cut short",
+    RpcOutcome.MALFORMED: "garbage",
+    RpcOutcome.NO_CONNECTION: "no 2nd connection",
+}

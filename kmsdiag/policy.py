@@ -1,0 +1,108 @@
+"""What findings are worth here: severities by ``check.code``, what is ignored, and the exit code."""
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import msgspec
+
+from kmsdiag.model.finding import Severity, Status
+from kmsdiag.model.path import VerdictState
+from kmsdiag.model.report import Report
+
+
+class FailOn(StrEnum):
+    """From which severity on a finding makes the exit code 1."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    NEVER = "never"
+
+
+class ExitCode(IntEnum):
+    """Exit codes; where several apply, the first of 130, 4, 2, 1, 3, 0 wins."""
+
+    OK = 0
+    FINDINGS = 1
+    USAGE = 2
+    UNKNOWN = 3
+    INTERNAL = 4
+    INTERRUPTED = 130
+
+
+PRECEDENCE = (
+    ExitCode.INTERRUPTED,
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.FINDINGS,
+    ExitCode.UNKNOWN,
+    ExitCode.OK,
+)
+
+
+class PolicyError(ValueError):
+    """A policy that says something impossible; the text names the key and the remedy."""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Severities that differ from the checks' own, and codes that are left out of the report."""
+
+    severity: Mapping[str, Severity] = {}
+    ignore: frozenset[str] = frozenset()
+
+    def severity_of(self, code: str, default: Severity) -> Severity:
+        """Severity of ``check.code`` here. What was not assessed stays so: no policy can make it known."""
+        return default if default is Severity.NOT_ASSESSED else self.severity.get(code, default)
+
+
+def parse_policy(data: Mapping[str, Any], known: frozenset[str], source: str) -> Policy:
+    """Read the tables ``severity`` (code = "warning") and ``ignore`` (codes = [...]) of a configuration file.
+
+    Raises:
+        PolicyError: an unknown code or severity.
+    """
+    severities: dict[str, Severity] = {}
+    for code, value in dict(data.get("severity", {})).items():
+        _require_known(code, known, f"{source}: severity.{code!r}")
+        try:
+            severities[code] = Severity(value)
+        except ValueError:
+            allowed = ", ".join(severity for severity in Severity if severity is not Severity.NOT_ASSESSED)
+            raise PolicyError(f"{source}: severity.{code!r}: {value!r} is no severity ({allowed})") from None
+        if severities[code] is Severity.NOT_ASSESSED:
+            raise PolicyError(f"{source}: severity.{code!r}: 'not_assessed' is a fact, not a severity; use ignore")
+    codes = data.get("ignore", [])
+    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+        raise PolicyError(f"{source}: ignore must be a list of codes such as ['hosts_several.equal']")
+    for code in codes:
+        _require_known(code, known, f"{source}: ignore")
+    return Policy(severities, frozenset(codes))
+
+
+def _require_known(code: str, known: frozenset[str], where: str) -> None:
+    if code not in known:
+        import difflib
+
+        near = difflib.get_close_matches(code, sorted(known), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PolicyError(f"{where}: no check says {code!r}{hint}")
+
+
+def exit_code(report: Report, fail_on: FailOn, *, configuration_at_fault: bool = False) -> ExitCode:
+    """The exit code of a report. ``configuration_at_fault``: a check could not be loaded."""
+    codes = {ExitCode.OK}
+    if report.interrupted:
+        codes.add(ExitCode.INTERRUPTED)
+    if any(result.status is Status.CRASHED for result in report.results):
+        codes.add(ExitCode.INTERNAL)
+    if configuration_at_fault:
+        codes.add(ExitCode.USAGE)
+    if fail_on is not FailOn.NEVER:
+        limit = Severity(fail_on.value).rank
+        severities = (finding.severity for result in report.results for finding in result.findings)
+        if any(severity.rank >= limit for severity in severities):
+            codes.add(ExitCode.FINDINGS)
+    if report.verdict.state is VerdictState.UNKNOWN:
+        codes.add(ExitCode.UNKNOWN)
+    return next(code for code in PRECEDENCE if code in codes)

@@ -1,0 +1,70 @@
+"""How probes behave, and what this machine is: its resolvers, suffixes and own addresses. Read-only."""
+
+import platform
+import socket
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+Via = Mapping[tuple[str, int], tuple[str, int]]
+"""Where a probe really connects instead of (address, port): for the lab and the tests, and nobody else."""
+
+
+class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and choices that hold for every question of a run.
+
+    ``timeout`` is seconds for one question; ``source`` the local address to ask from ("" for any).
+    """
+
+    timeout: float = 3.0
+    source: str = ""
+    via: Via = {}
+    resolvers: tuple[str, ...] | None = None
+
+
+class SystemDns(NamedTuple):
+    """DNS configuration of this machine: servers in order of use, and suffixes in order of search."""
+
+    servers: tuple[str, ...]
+    suffixes: tuple[str, ...]
+
+
+def system_dns() -> SystemDns:
+    """The machine's DNS servers and suffixes, as dnspython reads them (resolv.conf, or the registry on Windows)."""
+    import dns.exception
+    import dns.resolver
+
+    from kmsdiag.model.target import as_address, join_host_port
+
+    try:
+        resolver = dns.resolver.Resolver(configure=True)
+    except (dns.exception.DNSException, OSError):
+        return SystemDns((), ())
+    servers = []
+    for server in resolver.nameservers:
+        address = as_address(str(server))
+        if address is not None:
+            port = resolver.nameserver_ports.get(str(server), resolver.port)
+            servers.append(address if port == 53 else join_host_port(address, port))
+    names = [name.to_text(omit_final_dot=True).lower() for name in (resolver.domain, *resolver.search)]
+    return SystemDns(tuple(servers), tuple(dict.fromkeys(name for name in names if name not in ("", "."))))
+
+
+def own_addresses() -> tuple[str, ...]:
+    """The addresses this machine would send from, one a family at most; nothing is sent to find out."""
+    found = []
+    # Connecting a UDP socket sends no packet; it only makes the kernel choose a source (documentation addresses).
+    for family, probe in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect((probe, 9))
+                found.append(str(sock.getsockname()[0]))
+        except OSError:
+            continue
+    return tuple(found)
+
+
+def machine() -> tuple[str, str]:
+    """Host name and operating system of this machine."""
+    return socket.gethostname(), f"{platform.system()} {platform.release()}"

@@ -1,0 +1,148 @@
+"""What text and Markdown have in common: which findings to show, in which order, grouped when they are many."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from kmsdiag.model.finding import Severity, Status
+from kmsdiag.model.outcome import Stage, State
+from kmsdiag.model.path import Impact, Path, PathState
+from kmsdiag.model.report import FindingView, Report, ResultView
+from kmsdiag.path import NOWHERE
+
+MARKS = {
+    "ok": ("✔", "ok"),
+    "not_assessed": ("?", "not assessed"),
+    "info": ("i", "info"),
+    "warning": ("▲", "warning"),
+    "error": ("✖", "error"),
+    "crashed": ("‼", "crashed"),
+    "healthy": ("✔", "HEALTHY"),
+    "degraded": ("▲", "DEGRADED"),
+    "broken": ("✖", "BROKEN"),
+    "unknown": ("?", "UNKNOWN"),
+}
+"""Symbol and word for each status and verdict: never colour, never a symbol alone."""
+
+_EXPLAINED = {"srv": ("dns_srv_hosts",), "name": ("dns_srv_targets",), "tcp": ("tcp_reachable",), "rpc": ("rpc_service",)}
+"""Checks whose errors the causes of a stage already say."""
+
+
+class Shown(NamedTuple):
+    """A finding to show, with the result it belongs to and how many like it were left out."""
+
+    finding: FindingView
+    result: ResultView
+    more: int
+
+
+def noteworthy(report: Report, at_least: Severity) -> list[tuple[FindingView, ResultView]]:
+    """Findings from a severity on, gravest first; what only follows from a failing stage is left out."""
+    pairs = [
+        (finding, result)
+        for result in report.results
+        for finding in result.findings
+        if finding.severity.rank >= at_least.rank and not finding.behind
+    ]
+    return sorted(pairs, key=lambda pair: -pair[0].severity.rank)
+
+
+def unexplained(report: Report, at_least: Severity) -> list[tuple[FindingView, ResultView]]:
+    """Noteworthy findings that no cause of the verdict already says."""
+    said = {check for cause in report.verdict.causes for check in _EXPLAINED[cause.stage.value]}
+    return [
+        (finding, result)
+        for finding, result in noteworthy(report, at_least)
+        if not (finding.severity is Severity.ERROR and result.check in said)
+    ]
+
+
+def grouped(pairs: Iterable[tuple[FindingView, ResultView]], most: int) -> list[Shown]:
+    """At most ``most`` findings of each code; the last one shown says how many more there are."""
+    by_code: dict[str, list[tuple[FindingView, ResultView]]] = {}
+    for pair in pairs:
+        by_code.setdefault(pair[0].code, []).append(pair)
+    shown = []
+    for same in by_code.values():
+        for number, (finding, result) in enumerate(same[:most]):
+            more = len(same) - most if number == most - 1 and len(same) > most else 0
+            shown.append(Shown(finding, result, more))
+    return shown
+
+
+def crashes(report: Report) -> list[ResultView]:
+    """Checks that crashed, each once with its first subject."""
+    seen: dict[tuple[str, str], ResultView] = {}
+    for result in report.results:
+        if result.status is Status.CRASHED:
+            seen.setdefault((result.check, result.reason), result)
+    return list(seen.values())
+
+
+class Row(NamedTuple):
+    """One line of the table of paths; ``state`` is for colour."""
+
+    state: PathState
+    cells: tuple[str, ...]
+
+
+def path_rows(paths: Sequence[Path]) -> list[Row]:
+    """Paths as rows: domain, SRV rank, host, address, and what each stage said. Failing ones first."""
+    rank = {PathState.FAIL: 0, PathState.PARTIAL: 1, PathState.UNKNOWN: 2, PathState.OK: 3}
+    rows = []
+    for path in sorted(paths, key=lambda path: rank[path.state]):
+        stages = {stage.stage: stage for stage in path.stages}
+        ranks = ", ".join(f"{priority}/{weight}" for priority, weight in path.ranks)
+        host = NOWHERE if path.target == NOWHERE else f"{path.target}:{path.port}"
+        dns = stages.get(Stage.NAME) or stages.get(Stage.SRV)
+        before = _cell(dns.state, dns.note or "ok", dns.elapsed_ms) if dns is not None else ""
+        if not path.routes:
+            rows.append(Row(path.state, (path.domain, ranks, host, "", before, "", "")))
+        for route in path.routes:
+            found = {stage.stage: stage for stage in route.stages}
+            cells = [
+                _cell(stage.state, stage.note or "open", stage.elapsed_ms) if (stage := found.get(kind)) else ""
+                for kind in (Stage.TCP, Stage.RPC)
+            ]
+            state = {State.OK: PathState.OK, State.FAIL: PathState.FAIL}.get(route.state, PathState.UNKNOWN)
+            rows.append(Row(state, (path.domain, ranks, host, route.address, before, *cells)))
+    return rows
+
+
+def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
+    mark = {State.OK: "✔", State.FAIL: "✖", State.UNKNOWN: "?"}[state]
+    if state is State.UNKNOWN and note in ("ok", "open"):
+        note = "not tested"
+    timing = f" {elapsed_ms:.1f} ms" if state is State.OK and elapsed_ms is not None else ""
+    return f"{mark} {note}{timing}"
+
+
+PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc")
+
+
+def impact_words(impact: Impact) -> str:
+    """Who is hit in one domain, in words."""
+    if impact.fails == 1:
+        return f"{impact.domain}: every client that looks for a host here fails ({impact.basis})"
+    if impact.first_pick_dead == 0 and impact.first_pick_dead_random is None:
+        return f"{impact.domain}: no client is hit ({impact.basis})"
+    words = (
+        f"{impact.domain}: first pick dead for {impact.first_pick_dead:.0%}, "
+        f"delayed until they fall back {impact.delayed:.0%}, fails {impact.fails:.0%} ({impact.basis})"
+    )
+    if impact.first_pick_dead_random is not None:
+        words += f"; where rank is ignored (Vista, Server 2008): first pick dead for {impact.first_pick_dead_random:.0%}"
+    return words
+
+
+def counts_words(report: Report) -> str:
+    """What the run did, in one line."""
+    counts = report.counts
+    statuses: dict[str, int] = {}
+    for result in report.results:
+        statuses[MARKS[result.status.value][1]] = statuses.get(MARKS[result.status.value][1], 0) + 1
+    verdicts = ", ".join(f"{number} {word}" for word, number in statuses.items())
+    return (
+        f"{len(report.results)} results ({verdicts}) from {counts.questions} questions: {counts.dns_messages} DNS queries,"
+        f" {counts.tcp_connections} TCP connections, {counts.rpc_binds} RPC binds, 0 activation requests;"
+        f" {counts.seconds:.2f} s"
+    )
