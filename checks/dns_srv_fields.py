@@ -9,7 +9,7 @@ What to do: correct the record by hand, or let the KMS host publish its own.
 from collections.abc import Iterator
 
 from kmsdiag import choice, discovery
-from kmsdiag.check import CheckMeta, Code, Severity, domains
+from kmsdiag.check import CheckMeta, Code, Severity, domains, say
 from kmsdiag.knowledge.limits import LONG_TTL
 from kmsdiag.model.answer import SrvAnswer
 from kmsdiag.model.evidence import Evidence
@@ -78,7 +78,7 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
             yield from _judge_records(query, answer)
     if not judged:
         because = tuple(discovery.srv_queries(subject, seen))
-        yield Finding(code="nothing", args={"domain": subject.name}, because=because)
+        yield say("nothing", because, domain=subject.name)
 
 
 def _judge_records(query: SrvQuery, answer: SrvAnswer) -> Iterator[Finding]:
@@ -86,26 +86,23 @@ def _judge_records(query: SrvQuery, answer: SrvAnswer) -> Iterator[Finding]:
     named = sorted({(record.target, record.port) for record in records if record.target != discovery.ROOT})
     other = tuple(join_host_port(target, port) for target, port in named if port != KMS_PORT)
     if other:
-        yield Finding(code="other_port", args={"name": name, "hosts": other}, because=because)
+        yield say("other_port", because, name=name, hosts=other)
     else:
-        yield Finding(code="default_port", args={"name": name}, because=because)
+        yield say("default_port", because, name=name)
     for target in sorted({target for target, _port in named}):
         ports = tuple(str(port) for name_, port in named if name_ == target)
         if len(ports) > 1:
-            args = {"name": name, "target": target, "ports": ports}
-            yield Finding(code="ports_differ", args=args, because=because)
+            yield say("ports_differ", because, name=name, target=target, ports=ports)
     if len({(record.priority, record.weight) for record in records}) > 1:
         chances = zip(records, choice.first_pick_ranked(records), strict=True)
         shares = tuple(f"{record.target} {chance:.0%}" for record, chance in chances if chance)
-        yield Finding(code="ranked", args={"name": name, "shares": shares}, because=because)
+        yield say("ranked", because, name=name, shares=shares)
     for target, port in named:
         count = sum(1 for record in records if (record.target, record.port) == (target, port))
         if count > 1:
-            args = {"name": name, "host": join_host_port(target, port), "count": count}
-            yield Finding(code="duplicate", args=args, because=because)
+            yield say("duplicate", because, name=name, host=join_host_port(target, port), count=count)
     ttl = min(record.ttl for record in records)
     if ttl == 0:
-        yield Finding(code="ttl_zero", args={"name": name}, because=because)
+        yield say("ttl_zero", because, name=name)
     elif ttl > LONG_TTL:
-        args = {"name": name, "ttl": ttl, "days": f"{ttl / 86_400:.1f}"}
-        yield Finding(code="ttl_long", args=args, because=because)
+        yield say("ttl_long", because, name=name, ttl=ttl, days=f"{ttl / 86400:.1f}")

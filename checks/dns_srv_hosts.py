@@ -10,7 +10,7 @@ mend DNS first.
 from collections.abc import Iterator
 
 from kmsdiag import discovery
-from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.model.answer import SrvAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -65,21 +65,16 @@ def _judge_answer(query: SrvQuery, answer: SrvAnswer) -> Finding:
     server = answer.server or query.server
     because = (query,)
     if answer.outcome.is_absence:
-        args = {"name": query.name, "server": server, "outcome": answer.outcome.words}
-        return Finding(code="none", args=args, because=because)
+        return say("none", because, name=query.name, server=server, outcome=answer.outcome.words)
     if not answer.records:
         detail = f" ({answer.detail})" if answer.detail else ""
-        args = {"name": query.name, "server": server, "outcome": answer.outcome.words, "detail": detail}
-        return Finding(code="unreachable", args=args, because=because)
+        return say("unreachable", because, name=query.name, server=server, outcome=answer.outcome.words, detail=detail)
     named = sorted({(record.target, record.port) for record in answer.records if record.target != discovery.ROOT})
     if not named:
-        args = {"name": query.name, "server": server, "outcome": 'its only target is ".", which means not offered'}
-        return Finding(code="none", args=args, because=because)
+        return say(
+            "none", because, name=query.name, server=server, outcome='its only target is ".", which means not offered'
+        )
     hosts = tuple(join_host_port(target, port) for target, port in named)
     if len(hosts) == 1:
-        return Finding(code="one", args={"name": query.name, "server": server, "hosts": hosts}, because=because)
-    return Finding(
-        code="several",
-        args={"name": query.name, "server": server, "hosts": hosts, "count": len(hosts)},
-        because=because,
-    )
+        return say("one", because, name=query.name, server=server, hosts=hosts)
+    return say("several", because, name=query.name, server=server, hosts=hosts, count=len(hosts))

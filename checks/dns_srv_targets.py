@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmsdiag import discovery
-from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.discovery import Service
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -86,38 +86,38 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
             yield from _judge_target(subject, service, seen)
     if not found:
         because = tuple(discovery.srv_queries(subject, seen))
-        yield Finding(code="nothing", args={"domain": subject.name}, because=because)
+        yield say("nothing", because, domain=subject.name)
 
 
 def _judge_target(subject: Subject, service: Service, seen: Evidence) -> Iterator[Finding]:
     target = service.target
     srv = discovery.reasons(service, subject, seen)
     if target == discovery.ROOT:
-        yield Finding(code="root_target", args={"name": f"_vlmcs._tcp.{subject.name}"}, because=srv)
+        yield say("root_target", srv, name=f"_vlmcs._tcp.{subject.name}")
         return
     if as_address(target) is not None:
-        args = {"name": f"_vlmcs._tcp.{subject.name}", "target": target}
-        yield Finding(code="address_literal", args=args, because=srv)
+        yield say("address_literal", srv, name=f"_vlmcs._tcp.{subject.name}", target=target)
         return
     answers = [(query, seen[query]) for query in discovery.address_queries(service, seen)]
     because = tuple(query for query, _answer in answers)
     chain = next((answer.chain for _query, answer in answers if answer.chain), ())
     if chain:
-        yield Finding(code="cname", args={"target": target, "canonical": chain[-1]}, because=because)
+        yield say("cname", because, target=target, canonical=chain[-1])
     for query, answer in answers:
         if not answer.addresses and not answer.outcome.is_absence:
-            args = {
-                "target": target,
-                "family": "IPv4" if query.family is Family.IPV4 else "IPv6",
-                "server": answer.server or query.server,
-                "outcome": answer.outcome.words,
-            }
-            yield Finding(code="lookup_failed", args=args, because=(query,))
+            yield say(
+                "lookup_failed",
+                (query,),
+                target=target,
+                family="IPv4" if query.family is Family.IPV4 else "IPv6",
+                server=answer.server or query.server,
+                outcome=answer.outcome.words,
+            )
     addresses = tuple(discovery.addresses(service, seen))
     if addresses:
         only_ipv6 = Family.IPV4 in seen.target.families and all(":" in address for address in addresses)
         code = "only_ipv6" if only_ipv6 else "resolves"
-        yield Finding(code=code, args={"target": target, "addresses": addresses}, because=because)
+        yield say(code, because, target=target, addresses=addresses)
     elif all(answer.outcome.is_absence for _query, answer in answers):
         outcome = answers[0][1].outcome.words
-        yield Finding(code="no_address", args={"target": target, "outcome": outcome}, because=because)
+        yield say("no_address", because, target=target, outcome=outcome)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmsdiag import discovery
-from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, whole_run
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say, whole_run
 from kmsdiag.discovery import Service
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -76,7 +76,7 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     expected = seen.target.expected.hosts
     domains = _domains(seen)
     if not expected or not domains:
-        yield Finding(code="nothing", args={}, because=())
+        yield say("nothing", ())
         return
     asked = tuple(query for domain in domains for query in discovery.srv_queries(domain, seen))
     met: set[HostSpec] = set()
@@ -93,30 +93,26 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
         because = tuple(reason for domain in where for reason in discovery.reasons(service, domain, seen))
         if not same_host:
             content = False
-            yield Finding(
-                code="unexpected",
-                args={
-                    "host": join_host_port(service.target, service.port),
-                    "domains": tuple(domain.name for domain in where),
-                    "zone": where[0].name,
-                    "dotted": f"{service.target}.",
-                },
-                because=because,
+            yield say(
+                "unexpected",
+                because,
+                host=join_host_port(service.target, service.port),
+                domains=tuple(domain.name for domain in where),
+                zone=where[0].name,
+                dotted=f"{service.target}.",
             )
         elif service.port not in {spec.port for spec in same_host}:
             content = False
-            args = {"host": service.target, "found": service.port, "expected": same_host[0].port}
-            yield Finding(code="drift", args=args, because=because)
+            yield say("drift", because, host=service.target, found=service.port, expected=same_host[0].port)
     # A domain that could not be asked may well publish the missing host: that is not known, not missing.
     for query in asked:
         answer = seen[query]
         if not answer.records and not answer.outcome.is_absence:
-            yield Finding(code="nothing", args={}, because=(query,))
+            yield say("nothing", (query,))
             return
     for spec in expected:
         if spec not in met:
             content = False
-            args = {"host": str(spec), "domains": tuple(domain.name for domain in domains)}
-            yield Finding(code="missing", args=args, because=asked)
+            yield say("missing", asked, host=str(spec), domains=tuple(domain.name for domain in domains))
     if content:
-        yield Finding(code="as_expected", args={"hosts": tuple(str(spec) for spec in expected)}, because=asked)
+        yield say("as_expected", asked, hosts=tuple(str(spec) for spec in expected))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmsdiag import discovery
-from kmsdiag.check import CheckMeta, Code, Severity, domains_and_hosts
+from kmsdiag.check import CheckMeta, Code, Severity, domains_and_hosts, say
 from kmsdiag.knowledge.clouds import CLOUD_HOSTS
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -62,21 +62,19 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
         srv = discovery.reasons(service, subject, seen)
         because = srv + tuple(query for query, _answer in discovery.address_answers(service, seen))
         if service.target in CLOUD_HOSTS:
-            args = {"target": service.target, "provider": CLOUD_HOSTS[service.target]}
-            yield Finding(code="cloud", args=args, because=because)
+            yield say("cloud", because, target=service.target, provider=CLOUD_HOSTS[service.target])
             continue
         kinds: dict[str, list[str]] = {}
         for address in discovery.addresses(service, seen):
             kinds.setdefault(_kind(address), []).append(address)
         for kind, addresses in sorted(kinds.items()):
             if kind != "private" or len(kinds) == 1:
-                args_ = {"target": service.target, "addresses": tuple(addresses)}
-                yield Finding(code=kind, args=args_, because=because)
+                yield say(kind, because, target=service.target, addresses=tuple(addresses))
         if not kinds:
             judged.discard(service.target)
     if not judged:
         because = tuple(discovery.srv_queries(subject, seen))
-        yield Finding(code="nothing", args={"subject": str(subject)}, because=because)
+        yield say("nothing", because, subject=str(subject))
 
 
 def _kind(text: str) -> str:

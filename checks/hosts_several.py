@@ -9,7 +9,7 @@ What to do: keep the hosts that are wanted, rank them by priority, and delete th
 from collections.abc import Iterator
 
 from kmsdiag import choice, discovery
-from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.knowledge.limits import CLIENT_THRESHOLD, HOSTS_PER_KEY
 from kmsdiag.model.answer import SrvAnswer
 from kmsdiag.model.evidence import Evidence
@@ -69,7 +69,7 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
         if records:
             break
     else:
-        yield Finding(code="nothing", args={"domain": subject.name}, because=queries)
+        yield say("nothing", queries, domain=subject.name)
         return
     shares: dict[str, float] = {}
     for record, chance in zip(records, choice.first_pick_ranked(records), strict=True):
@@ -78,25 +78,22 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     because = (query,)
     count = len(shares)
     if count == 1:
-        yield Finding(code="one", args={"domain": subject.name, "hosts": tuple(shares)}, because=because)
+        yield say("one", because, domain=subject.name, hosts=tuple(shares))
         return
     ranked = len({(record.priority, record.weight) for record in records}) > 1
     listed = tuple(f"{host} {share:.0%}" for host, share in sorted(shares.items(), key=lambda item: (-item[1], item)))
-    args = {"domain": subject.name, "count": count, "shares": listed}
-    yield Finding(code="ranked" if ranked else "equal", args=args, because=because)
+    yield say("ranked" if ranked else "equal", because, domain=subject.name, count=count, shares=listed)
     if count > HOSTS_PER_KEY:
-        yield Finding(code="too_many", args={"domain": subject.name, "count": count}, because=because)
+        yield say("too_many", because, domain=subject.name, count=count)
     machines = seen.target.expected.machines
     if machines is not None:
         starved = {host: share * machines for host, share in shares.items() if share * machines < CLIENT_THRESHOLD}
         if starved:
-            yield Finding(
-                code="spread",
-                args={
-                    "machines": machines,
-                    "count": count,
-                    "starved": tuple(sorted(starved)),
-                    "expected": tuple(f"{number:.0f}" for _host, number in sorted(starved.items())),
-                },
-                because=because,
+            yield say(
+                "spread",
+                because,
+                machines=machines,
+                count=count,
+                starved=tuple(sorted(starved)),
+                expected=tuple((f"{number:.0f}" for _host, number in sorted(starved.items()))),
             )

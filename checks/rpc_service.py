@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmsdiag import discovery
-from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts, say
 from kmsdiag.discovery import Endpoint
 from kmsdiag.model.answer import RpcAnswer
 from kmsdiag.model.evidence import Evidence
@@ -167,9 +167,9 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
         yield _judge_bind(endpoint, kms, answer)
         if answer.outcome is RpcOutcome.ACCEPTED and seen[nonsense].outcome is RpcOutcome.ACCEPTED:
             args = _place(endpoint)
-            yield Finding(code="answers_anything", args=args, because=(kms, nonsense))
+            yield say("answers_anything", (kms, nonsense), **args)
     if not bound:
-        yield Finding(code="nothing", args={"subject": str(subject)}, because=tuple(reasons))
+        yield say("nothing", tuple(reasons), subject=str(subject))
 
 
 def _place(endpoint: Endpoint) -> dict[str, str | int]:
@@ -180,20 +180,17 @@ def _judge_bind(endpoint: Endpoint, request: RpcBind, answer: RpcAnswer) -> Find
     place, because = _place(endpoint), (request,)
     match answer.outcome:
         case RpcOutcome.ACCEPTED:
-            args = {**place, "detail": answer.detail, "latency": f"{answer.elapsed_ms:.1f}"}
-            return Finding(code="kms", args=args, because=because)
+            return say("kms", because, **place, detail=answer.detail, latency=f"{answer.elapsed_ms:.1f}")
         case RpcOutcome.REJECTED:
             code = "not_kms" if answer.reason == _ABSTRACT_SYNTAX else "refused_bind"
-            return Finding(code=code, args={**place, "detail": answer.detail}, because=because)
+            return say(code, because, **place, detail=answer.detail)
         case RpcOutcome.SILENT:
-            args = {**place, "waited": f"{answer.elapsed_ms / 1000:.1f}"}
-            return Finding(code="silent", args=args, because=because)
+            return say("silent", because, **place, waited=f"{answer.elapsed_ms / 1000:.1f}")
         case RpcOutcome.CLOSED | RpcOutcome.RESET:
-            return Finding(code=answer.outcome.value, args=place, because=because)
+            return say(answer.outcome.value, because, **place)
         case RpcOutcome.OTHER_PROTOCOL | RpcOutcome.MALFORMED:
-            args = {**place, "detail": answer.detail, "excerpt": answer.excerpt}
-            return Finding(code=answer.outcome.value, args=args, because=because)
+            return say(answer.outcome.value, because, **place, detail=answer.detail, excerpt=answer.excerpt)
         case RpcOutcome.NAK:
-            return Finding(code="nak", args={**place, "detail": answer.detail}, because=because)
+            return say("nak", because, **place, detail=answer.detail)
         case _:
-            return Finding(code=answer.outcome.value, args={**place, "detail": answer.detail}, because=because)
+            return say(answer.outcome.value, because, **place, detail=answer.detail)

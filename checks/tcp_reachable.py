@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kmsdiag import discovery
-from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts, say
 from kmsdiag.discovery import Endpoint
 from kmsdiag.knowledge import icmp
 from kmsdiag.model.answer import TcpAnswer
@@ -114,7 +114,7 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     endpoints = discovery.endpoints(subject, seen)
     if not endpoints:
         because = tuple(discovery.srv_queries(subject, seen))
-        yield Finding(code="nothing", args={"subject": str(subject)}, because=because)
+        yield say("nothing", because, subject=str(subject))
         return
     by_service: dict[tuple[str, int], list[tuple[Endpoint, State]]] = {}
     for endpoint in endpoints:
@@ -141,40 +141,40 @@ def _judge_endpoint(
         lost += sum(answer.retransmits for answer in opened)
         sent = len(answers) + sum(answer.retransmits for answer in opened)
         if lost:
-            args = {**place, "port": port, "lost": lost, "sent": sent, "rate": f"{lost / sent:.0%}"}
-            yield Finding(code="lossy", args=args, because=because)
+            yield say("lossy", because, **place, port=port, lost=lost, sent=sent, rate=f"{lost / sent:.0%}")
         latency = min(answer.elapsed_ms if answer.rtt_ms is None else answer.rtt_ms for answer in opened)
-        yield Finding(code="open", args={**place, "port": port, "latency": f"{latency:.1f}"}, because=because)
+        yield say("open", because, **place, port=port, latency=f"{latency:.1f}")
         return
     first = answers[0]
     if port != KMS_PORT:
         bind = RpcBind(address=endpoint.address, port=KMS_PORT)
         other = seen.get(bind)
         if other is not None and other.outcome is RpcOutcome.ACCEPTED:
-            args = {**place, "port": port, "outcome": first.outcome.value}
-            yield Finding(code="wrong_port", args=args, because=(*because, bind))
+            yield say("wrong_port", (*because, bind), **place, port=port, outcome=first.outcome.value)
             return
     match first.outcome:
         case TcpOutcome.REFUSED | TcpOutcome.RESET:
-            yield Finding(code=first.outcome.value, args={**place, "port": port}, because=because)
+            yield say(first.outcome.value, because, **place, port=port)
         case TcpOutcome.UNREACHABLE:
             error = first.icmp
-            args = {
+            yield say(
+                "unreachable",
+                because,
                 **place,
-                "port": port,
-                "icmp": first.errno if error is None else error.name,
-                "sender": "this machine" if error is None else error.sender,
-                "meaning": "the kind of error is not known here" if error is None else icmp.meaning(error, place["address"]),
-            }
-            yield Finding(code="unreachable", args=args, because=because)
+                port=port,
+                icmp=first.errno if error is None else error.name,
+                sender="this machine" if error is None else error.sender,
+                meaning="the kind of error is not known here"
+                if error is None
+                else icmp.meaning(error, place["address"]),
+            )
         case TcpOutcome.NO_ROUTE | TcpOutcome.LOCAL_ERROR:
             words = "it has no route there" if first.outcome is TcpOutcome.NO_ROUTE else "the connection can't be made"
-            yield Finding(code="not_from_here", args={**place, "outcome": words, "errno": first.errno}, because=because)
+            yield say("not_from_here", because, **place, outcome=words, errno=first.errno)
         case _:
             waited = sum(answer.elapsed_ms for answer in answers) / 1000
             attempts = "1 attempt" if len(answers) == 1 else f"{len(answers)} attempts"
-            args = {**place, "port": port, "attempts": attempts, "waited": f"{waited:.1f}"}
-            yield Finding(code="timed_out", args=args, because=because)
+            yield say("timed_out", because, **place, port=port, attempts=attempts, waited=f"{waited:.1f}")
 
 
 def _judge_families(same: list[tuple[Endpoint, State]]) -> Iterator[Finding]:
@@ -186,5 +186,4 @@ def _judge_families(same: list[tuple[Endpoint, State]]) -> Iterator[Finding]:
     if works and fails:
         service = same[0][0].service
         because = tuple(TcpConnect(address=endpoint.address, port=service.port) for endpoint, _state in same)
-        args = {"target": service.target, "works": works[0], "fails": fails[0]}
-        yield Finding(code="families_differ", args=args, because=because)
+        yield say("families_differ", because, target=service.target, works=works[0], fails=fails[0])

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kmsdiag.model.answer import AnyAnswer, Answer
+from kmsdiag.model.answer import Answer, AnyAnswer
 from kmsdiag.model.report import Vantage
 from kmsdiag.model.request import AnyRequest, Request, order
 from kmsdiag.model.target import Target

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import msgspec
 
 from kmsdiag.model.evidence import Evidence
-from kmsdiag.model.finding import Finding, Severity
+from kmsdiag.model.finding import Finding, Scalar, Severity
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import Subject, SubjectKind, Target
+from kmsdiag.model.target import RUN, Subject, SubjectKind, Target
 
 __all__ = [
     "Check",
@@ -30,6 +30,7 @@ __all__ = [
     "Where",
     "domains",
     "domains_and_hosts",
+    "say",
     "whole_run",
 ]
 
@@ -87,5 +88,9 @@ def domains_and_hosts(target: Target) -> Iterator[Subject]:
 
 def whole_run(_target: Target) -> Iterator[Subject]:
     """The one subject of a check about everything together."""
-    yield Subject(SubjectKind.RUN, "all")
+    yield RUN
 
+
+def say(code: str, because: tuple[Request[Any], ...], /, **args: Scalar | tuple[str, ...]) -> Finding:
+    """Make a finding: a code of META, the questions it rests on, and the values of the code's templates."""
+    return Finding(code=code, args=args, because=because)

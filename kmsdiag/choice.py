@@ -31,6 +31,7 @@ def first_pick_ranked(records: Sequence[SrvRecord]) -> list[float]:
             return 1 / (total + 1) / zeros
         # Without a zero-weight record the draw of 0 falls to the first in the list, whose order is arbitrary.
         return record.weight / (total + 1) if zeros else record.weight / total
+
     return [chance(record) for record in records]
 
 

@@ -26,7 +26,7 @@ from kmsdiag.model.report import (
     Vantage,
 )
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import Subject, SubjectKind, Target
+from kmsdiag.model.target import RUN, Target
 from kmsdiag.path import NOWHERE, Diagnosis, Fault
 from kmsdiag.path import diagnose as build_paths
 from kmsdiag.policy import Policy
@@ -76,7 +76,9 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
     def recorded(request: Request[Any]) -> Answer | str:
         return answers.get(request) or reasons.get(request, "not in the bundle")
 
-    inquiry = Inquiry(registry.checks, bundle.target, Budget(requests=max(1, len(answers) + len(reasons)) * 10 + 10_000))
+    inquiry = Inquiry(
+        registry.checks, bundle.target, Budget(requests=max(1, len(answers) + len(reasons)) * 10 + 10_000)
+    )
     engine.replay(inquiry, recorded)
     results = engine.judge(inquiry)
     # Paths are built from all evidence of the bundle, asked for by a selected check or not.
@@ -85,9 +87,7 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
     by_id = {check.id: check for check in registry.checks}
     behind = _failing_stages(diagnosis)
     views = tuple(
-        view
-        for result in results
-        if (view := _view(result, by_id[result.check], policy, behind)) is not None
+        view for result in results if (view := _view(result, by_id[result.check], policy, behind)) is not None
     ) + tuple(_broken_view(check) for check in registry.broken)
     return Report(
         kmsdiag_report=REPORT_FORMAT,
@@ -138,9 +138,7 @@ def path_name(path: Path) -> str:
     return host if path.domain == NOWHERE else f"{path.domain} → {host}"
 
 
-def _view(
-    result: CheckResult, check: LoadedCheck, policy: Policy, failing: dict[str, str]
-) -> ResultView | None:
+def _view(result: CheckResult, check: LoadedCheck, policy: Policy, failing: dict[str, str]) -> ResultView | None:
     meta = check.module.META
     findings = []
     for finding in result.findings:
@@ -192,7 +190,7 @@ def _broken_view(check: BrokenCheck) -> ResultView:
     return ResultView(
         check=check.id,
         title=f"could not be loaded from {check.origin}",
-        subject=Subject(SubjectKind.RUN, "all"),
+        subject=RUN,
         status=Status.CRASHED,
         reason=visible(check.error),
     )
@@ -271,4 +269,3 @@ def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> 
             return f"{scope}: no client can activate." if causes else f"{scope}: nothing works."
     tested = "nothing was tested" if not paths else "no way to a KMS host was tested to its end"
     return f"{scope}: {tested}." if scope else f"{tested[0].upper()}{tested[1:]}."
-

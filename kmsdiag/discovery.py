@@ -105,9 +105,7 @@ def addresses(service: Service, seen: Evidence) -> list[str]:
 
 def endpoints(subject: Subject, seen: Evidence) -> list[Endpoint]:
     """All addresses and ports of a subject known so far."""
-    return [
-        Endpoint(service, address) for service in services(subject, seen) for address in addresses(service, seen)
-    ]
+    return [Endpoint(service, address) for service in services(subject, seen) for address in addresses(service, seen)]
 
 
 def reasons(endpoint_or_service: Endpoint | Service, subject: Subject, seen: Evidence) -> tuple[Request[Any], ...]:

@@ -17,7 +17,7 @@ from kmsdiag.model.answer import Answer
 from kmsdiag.model.evidence import Evidence, Missing
 from kmsdiag.model.finding import CheckResult, Finding
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import Subject, Target
+from kmsdiag.model.target import RUN, Subject, Target
 from kmsdiag.registry import LoadedCheck
 
 REASK_SHARE: Final = 9
@@ -81,8 +81,7 @@ class Inquiry:
             try:
                 self.units.extend(_Unit(check, subject) for subject in check.module.subjects(target))
             except Exception as error:  # noqa: BLE001  # a check may be anybody's; its crash is shown and stays its own
-                run = Subject(*_RUN)
-                self.crashed.append(CheckResult(check=check.id, subject=run, crash=_crash(error)))
+                self.crashed.append(CheckResult(check=check.id, subject=RUN, crash=_crash(error)))
 
     @property
     def open(self) -> int:
@@ -137,9 +136,6 @@ class Inquiry:
         """Leave every open question unanswered."""
         for request in list(self._waiters):
             self.feed(request, reason)
-
-
-_RUN = ("run", "all")
 
 
 async def gather(
@@ -269,7 +265,9 @@ def judge(inquiry: Inquiry) -> list[CheckResult]:
                 gaps.append(f"{gap.request}: {gap.reason}")
             except Exception as error:  # noqa: BLE001  # see Inquiry
                 crash = _crash(error)
-        open_questions = [f"{request}: {inquiry.unanswered[request]}" for request in unit.asked if request in inquiry.unanswered]
+        open_questions = [
+            f"{request}: {inquiry.unanswered[request]}" for request in unit.asked if request in inquiry.unanswered
+        ]
         gaps.extend(gap for gap in open_questions if gap not in gaps)
         if not findings and not gaps and not crash:
             crash = "it said nothing; a check that is content says so with a code"

@@ -216,9 +216,7 @@ def _name_stage(subject: Subject, service: Service, seen: Evidence) -> StageResu
     )
 
 
-def _name_fault(
-    subject: Subject, service: Service, seen: Evidence, base: Args, key: tuple[str, str, int]
-) -> Fault:
+def _name_fault(subject: Subject, service: Service, seen: Evidence, base: Args, key: tuple[str, str, int]) -> Fault:
     domain = _domain_of(subject)
     if service.target == discovery.ROOT:
         return Fault("name.root", Stage.NAME, domain, base, key, domain)

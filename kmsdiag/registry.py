@@ -149,7 +149,7 @@ def _import_file(file: Path) -> ModuleType:
 def _load(name: str, origin: str, importer: "object") -> LoadedCheck | BrokenCheck:
     try:
         module = importer()  # type: ignore[operator]
-    except BaseException as error:  # noqa: BLE001  # a foreign module may raise anything at import, SystemExit too
+    except BaseException as error:  # a foreign module may raise anything at import, SystemExit too
         if isinstance(error, KeyboardInterrupt):
             raise
         return BrokenCheck(name, origin, f"{type(error).__name__}: {error}")

@@ -132,10 +132,11 @@ class RpcHost:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None
-        self._busy.add(task)
-        task.add_done_callback(self._busy.discard)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, rpc.RpcFormatError):
+        if task is not None:
+            self._busy.add(task)
+            task.add_done_callback(self._busy.discard)
+        # Cancelled only when the lab closes; asyncio's stream server would print a traceback for a cancelled task.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError, rpc.RpcFormatError):
             await self._serve(reader, writer)
         with contextlib.suppress(OSError):
             writer.close()

@@ -73,10 +73,7 @@ SCENARIOS: Final = (
         title="a retired host is still published beside a working one",
         says="kms-old.contoso.example (10.1.0.9) is silent on TCP 1688",
         servers=_dns(
-            _KMS1_SRV
-            + "_vlmcs._tcp 3600 IN SRV 0 0 1688 kms-old\n"
-            + _KMS1_A
-            + f"kms-old 3600 IN A {_KMS2}\n"
+            _KMS1_SRV + "_vlmcs._tcp 3600 IN SRV 0 0 1688 kms-old\n" + _KMS1_A + f"kms-old 3600 IN A {_KMS2}\n"
         ),
         hosts=(LabHost(_KMS1, Behaviour.KMS), LabHost(_KMS2, Behaviour.SILENT_TCP)),
     ),
@@ -84,9 +81,7 @@ SCENARIOS: Final = (
         name="two_hosts",
         title="two working hosts of equal rank share the clients",
         says="2 KMS hosts of equal rank",
-        servers=_dns(
-            _KMS1_SRV + "_vlmcs._tcp 3600 IN SRV 0 0 1688 kms2\n" + _KMS1_A + f"kms2 3600 IN A {_KMS2}\n"
-        ),
+        servers=_dns(_KMS1_SRV + "_vlmcs._tcp 3600 IN SRV 0 0 1688 kms2\n" + _KMS1_A + f"kms2 3600 IN A {_KMS2}\n"),
         hosts=(LabHost(_KMS1, Behaviour.KMS), LabHost(_KMS2, Behaviour.KMS)),
     ),
     Scenario(
@@ -94,10 +89,7 @@ SCENARIOS: Final = (
         title="a workstation with a host key has published itself",
         says="desktop-17.contoso.example:1688 is published for contoso.example and is not expected",
         servers=_dns(
-            _KMS1_SRV
-            + "_vlmcs._tcp 3600 IN SRV 0 0 1688 desktop-17\n"
-            + _KMS1_A
-            + f"desktop-17 3600 IN A {_KMS2}\n"
+            _KMS1_SRV + "_vlmcs._tcp 3600 IN SRV 0 0 1688 desktop-17\n" + _KMS1_A + f"desktop-17 3600 IN A {_KMS2}\n"
         ),
         hosts=(LabHost(_KMS1, Behaviour.KMS), LabHost(_KMS2, Behaviour.KMS)),
         expected=Expected(hosts=(HostSpec("kms1.contoso.example"),)),

@@ -57,6 +57,10 @@ class Subject(msgspec.Struct, frozen=True):
         return (list(SubjectKind).index(self.kind), self.name, self.port)
 
 
+RUN = Subject(SubjectKind.RUN, "all")
+"""The one subject of a check about everything together."""
+
+
 class HostSpec(msgspec.Struct, frozen=True):
     """A host named by a person (``--host``, ``--expect-host``), the way ``slmgr /skms`` takes it."""
 

@@ -193,7 +193,7 @@ class DnsClient:
                 if found:
                     facts.update(outcome=DnsOutcome.ANSWERED, **read(found))
                     break
-                if len(chain) > MAX_CHAIN or len(set(chain)) < len(chain) or end == name and chain:
+                if len(chain) > MAX_CHAIN or len(set(chain)) < len(chain) or (end == name and chain):
                     raise _Failure(DnsOutcome.CHAIN)
                 if not links:
                     raise _Failure(DnsOutcome.REFERRAL if message.referral else DnsOutcome.NODATA)
@@ -301,13 +301,14 @@ class DnsClient:
         import dns.asyncquery
         import dns.exception
         import dns.message
+        import dns.rdatatype
 
         address, port = split_server(server)
         where, where_port = self._settings.via.get((address, port), (address, port))
         source = self._settings.source if (":" in self._settings.source) == (":" in where) else ""
         try:
             answer = await dns.asyncquery.tcp(
-                dns.message.make_query(name, kind, use_edns=0, payload=wire.PAYLOAD),
+                dns.message.make_query(name, dns.rdatatype.RdataType(kind), use_edns=0, payload=wire.PAYLOAD),
                 where,
                 timeout=self._settings.timeout,
                 port=where_port,

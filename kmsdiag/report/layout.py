@@ -23,7 +23,12 @@ MARKS = {
 }
 """Symbol and word for each status and verdict: never colour, never a symbol alone."""
 
-_EXPLAINED = {"srv": ("dns_srv_hosts",), "name": ("dns_srv_targets",), "tcp": ("tcp_reachable",), "rpc": ("rpc_service",)}
+_EXPLAINED = {
+    "srv": ("dns_srv_hosts",),
+    "name": ("dns_srv_targets",),
+    "tcp": ("tcp_reachable",),
+    "rpc": ("rpc_service",),
+}
 """Checks whose errors the causes of a stage already say."""
 
 
@@ -130,7 +135,9 @@ def impact_words(impact: Impact) -> str:
         f"delayed until they fall back {impact.delayed:.0%}, fails {impact.fails:.0%} ({impact.basis})"
     )
     if impact.first_pick_dead_random is not None:
-        words += f"; where rank is ignored (Vista, Server 2008): first pick dead for {impact.first_pick_dead_random:.0%}"
+        words += (
+            f"; where rank is ignored (Vista, Server 2008): first pick dead for {impact.first_pick_dead_random:.0%}"
+        )
     return words
 
 

@@ -46,16 +46,16 @@ def render(report: Report) -> str:
         out += ["## Paths", "", _row(layout.PATH_HEADERS), _row(["---"] * len(layout.PATH_HEADERS))]
         out += [_row([escape(cell) for cell in row.cells]) for row in rows] + [""]
     crashed = layout.crashes(report)
-    shown = [
-        pair for pair in layout.noteworthy(report, Severity.INFO) if pair[0].severity is not Severity.NOT_ASSESSED
-    ]
+    shown = [pair for pair in layout.noteworthy(report, Severity.INFO) if pair[0].severity is not Severity.NOT_ASSESSED]
     if shown or crashed:
         out += ["## Findings", ""]
         out += [f"- **crashed** {escape(result.check)}: {escape(result.reason)}" for result in crashed]
         for finding, result in shown:
             mark = layout.MARKS[finding.severity.value][1]
             consequence = f" {escape(finding.consequence)}" if finding.consequence else ""
-            out.append(f"- **{mark}** `{finding.code}` ({escape(str(result.subject))}): {escape(finding.text)}{consequence}")
+            out.append(
+                f"- **{mark}** `{finding.code}` ({escape(str(result.subject))}): {escape(finding.text)}{consequence}"
+            )
         out.append("")
     if report.not_checked:
         out += ["## Not checked", ""]

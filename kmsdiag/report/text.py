@@ -168,8 +168,10 @@ def _paths(writer: _Writer, report: Report) -> None:
         disable_numparse=True,
     ).splitlines()
     for number, text in enumerate(table):
-        style = "label" if number < 2 else {"ok": "", "fail": "error", "partial": "warning"}.get(
-            shown[number - 2].state.value, "not_assessed"
+        style = (
+            "label"
+            if number < 2
+            else {"ok": "", "fail": "error", "partial": "warning"}.get(shown[number - 2].state.value, "not_assessed")
         )
         writer.line(Piece("  "), Piece(text.rstrip(), style))
     if len(rows) > len(shown):
