@@ -102,7 +102,8 @@ def decode(data: bytes) -> Bundle:
         raise BundleError(f"it is {what}; a bundle is what 'kmsdiag check --record FILE' writes")
     if envelope.kmsdiag_bundle > BUNDLE_FORMAT:
         raise BundleError(
-            f"it has bundle format {envelope.kmsdiag_bundle} and this kmsdiag reads up to {BUNDLE_FORMAT}: update kmsdiag"
+            f"it has bundle format {envelope.kmsdiag_bundle}, newer than {BUNDLE_FORMAT}, which this kmsdiag reads:"
+            " update kmsdiag"
         )
     try:
         return msgspec.json.decode(data, type=Bundle)

@@ -264,7 +264,8 @@ def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> 
         case VerdictState.DEGRADED:
             works = sum(path.state in (PathState.OK, PathState.PARTIAL) for path in paths)
             faults = "1 fault" if len(causes) == 1 else f"{len(causes)} faults"
-            return f"{scope}: {works} of {len(paths)} ways to a KMS host work; {faults}."
+            verb = "works" if works == 1 else "work"
+            return f"{scope}: {works} of {len(paths)} ways to a KMS host {verb}; {faults}."
         case VerdictState.BROKEN:
             return f"{scope}: no client can activate." if causes else f"{scope}: nothing works."
     tested = "nothing was tested" if not paths else "no way to a KMS host was tested to its end"

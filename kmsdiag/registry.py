@@ -63,6 +63,22 @@ class Registry(msgspec.Struct, frozen=True):
             tuple(check for check in self.broken if check.id in wanted),
         )
 
+    def recorded(self, ids: Iterable[str], tool: str) -> "Registry":
+        """The checks that a bundle was recorded for, and those that its kmsdiag did not have yet."""
+        known, then = set(ids), _version(tool)
+        return Registry(
+            tuple(check for check in self.checks if check.id in known or _version(check.module.META.since) > then),
+            self.broken,
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """A version as far as it is numbers, without zeros at the end: 0.1 and 0.1.0 are the same."""
+    numbers = [int(part) for part in text.split(".") if part.isdigit()]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
 
 class UnknownCheckError(LookupError):
     """No check has this id; the text names near ones."""

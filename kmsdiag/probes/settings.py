@@ -11,6 +11,10 @@ Via = Mapping[tuple[str, int], tuple[str, int]]
 """Where a probe really connects instead of (address, port): for the lab and the tests, and nobody else."""
 
 
+_SPARE_DESCRIPTORS = 64
+"""Descriptors kept for DNS sockets, files and the event loop."""
+
+
 class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and choices that hold for every question of a run.
 
@@ -68,3 +72,22 @@ def own_addresses() -> tuple[str, ...]:
 def machine() -> tuple[str, str]:
     """Host name and operating system of this machine."""
     return socket.gethostname(), f"{platform.system()} {platform.release()}"
+
+
+def connection_limit(wanted: int) -> int:
+    """How many connections may be open at once: as wanted, if the system lets this process have the descriptors."""
+    try:
+        import resource
+    except ImportError:
+        # Windows: asyncio's select limit does not apply to its proactor loop.
+        return wanted
+    needed = wanted + _SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (ValueError, OSError):
+        allowed = soft
+    return max(1, allowed - _SPARE_DESCRIPTORS)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import Stage, State
-from kmsdiag.model.path import Impact, Path, PathState
+from kmsdiag.model.path import Cause, Impact, Path, PathState
 from kmsdiag.model.report import FindingView, Report, ResultView
 from kmsdiag.path import NOWHERE
 
@@ -117,11 +117,20 @@ def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
     mark = {State.OK: "✔", State.FAIL: "✖", State.UNKNOWN: "?"}[state]
     if state is State.UNKNOWN and note in ("ok", "open"):
         note = "not tested"
-    timing = f" {elapsed_ms:.1f} ms" if state is State.OK and elapsed_ms is not None else ""
+    timing = ""
+    if state is State.OK and elapsed_ms is not None:
+        timing = " <0.1 ms" if elapsed_ms < 0.1 else f" {elapsed_ms:.1f} ms"
     return f"{mark} {note}{timing}"
 
 
 PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc")
+
+
+def client_codes(cause: Cause) -> str:
+    """What a client shows for a cause, and how sure that is; "" where nothing is known."""
+    codes = [f"{cause.screen.code} on a client's screen ({cause.screen.basis})"] if cause.screen else []
+    codes += [f"{cause.event.code} in its event 12288 ({cause.event.basis})"] if cause.event else []
+    return ", ".join(codes)
 
 
 def impact_words(impact: Impact) -> str:

@@ -7,7 +7,7 @@ from kmsdiag.model.report import Report
 from kmsdiag.report import layout
 from kmsdiag.report.words import visible
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")
 
 
 def escape(text: str) -> str:
@@ -31,10 +31,9 @@ def render(report: Report) -> str:
         out += ["**Interrupted**: this is what was known by then.", ""]
     for number, cause in enumerate(verdict.causes, 1):
         out += [f"{number}. **{escape(cause.headline)}**  ", f"   {escape(cause.text)}"]
-        codes = [f"on a client's screen {cause.screen.code} ({cause.screen.basis})"] if cause.screen else []
-        codes += [f"in event 12288 {cause.event.code} ({cause.event.basis})"] if cause.event else []
+        codes = layout.client_codes(cause)
         if codes:
-            out[-1] += f" Shows {', '.join(codes)}."
+            out[-1] += f" Shows {codes}."
         out.append("")
         for fix in cause.fixes:
             out += [f"   {escape(fix.text)}, {escape(fix.where)}:", ""]

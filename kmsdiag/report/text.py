@@ -106,7 +106,9 @@ def _verdict(writer: _Writer, report: Report) -> None:
         writer.text("why" if number == 1 else "", _numbered(causes, number) + cause.headline)
     if len(verdict.causes) > len(causes):
         writer.text("", f"and {len(verdict.causes) - len(causes)} more (-v shows them all)")
-    notes = layout.grouped(layout.unexplained(report, Severity.INFO), 1)
+    # Where something is broken, remarks can wait.
+    remark = Severity.INFO if verdict.state is VerdictState.HEALTHY else Severity.WARNING
+    notes = layout.grouped(layout.unexplained(report, remark), 1)
     for number, shown in enumerate(notes[:MOST_NOTES]):
         mark, name = layout.MARKS[shown.finding.severity.value]
         more = f" (and {shown.more} more)" if shown.more else ""
@@ -126,13 +128,15 @@ def _numbered(causes: Sequence[Cause], number: int) -> str:
 
 
 def _shows(writer: _Writer, causes: Sequence[Cause]) -> None:
-    first = True
+    """What clients show, the same codes once for all causes that lead to them."""
+    said: dict[str, list[int]] = {}
     for number, cause in enumerate(causes, 1):
-        codes = [f"{cause.screen.code} on its screen ({cause.screen.basis})"] if cause.screen else []
-        codes += [f"{cause.event.code} in event 12288 ({cause.event.basis})"] if cause.event else []
-        if codes:
-            writer.text("shows" if first else "", f"{_numbered(causes, number)}a client: {', '.join(codes)}")
-            first = False
+        words = layout.client_codes(cause)
+        if words:
+            said.setdefault(words, []).append(number)
+    for number, (words, numbers) in enumerate(said.items()):
+        prefix = f"[{', '.join(map(str, numbers))}] " if len(said) > 1 else ""
+        writer.text("shows" if number == 0 else "", prefix + words)
 
 
 def _do(writer: _Writer, causes: Sequence[Cause]) -> None:

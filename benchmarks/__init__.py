@@ -1,0 +1,1 @@
+"""Benchmarks: what kmsdiag costs beside its peers (README.md)."""

@@ -1,0 +1,65 @@
+"""The live diagnosis in one call, for programs: the functions behind ``kmsdiag check``."""
+
+import asyncio
+from collections.abc import Callable
+
+from kmsdiag import diagnosis
+from kmsdiag.bundle import Bundle
+from kmsdiag.engine import Budget, Progress
+from kmsdiag.model.report import Report, Vantage
+from kmsdiag.model.target import Target
+from kmsdiag.policy import Policy
+from kmsdiag.probes.live import LiveAnswerer
+from kmsdiag.probes.settings import ProbeSettings, machine, own_addresses, system_dns
+from kmsdiag.registry import Registry, discover
+
+
+def here(label: str = "") -> Vantage:
+    """The vantage that this machine is; the label defaults to its host name."""
+    host, system = machine()
+    return Vantage(
+        label=label or host,
+        host=host,
+        system=system,
+        resolvers=system_dns().servers,
+        addresses=own_addresses(),
+    )
+
+
+async def record(
+    target: Target,
+    *,
+    registry: Registry | None = None,
+    settings: ProbeSettings | None = None,
+    budget: Budget | None = None,
+    vantage: Vantage | None = None,
+    stop: asyncio.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Bundle:
+    """Put all questions about the target to the network and keep the answers.
+
+    Whatever the network does is in the bundle; no exception stands for a failure of the network.
+    """
+    async with LiveAnswerer(settings or ProbeSettings()) as answerer:
+        return await diagnosis.gather(
+            target,
+            registry or discover(),
+            answerer,
+            vantage or here(),
+            budget=budget,
+            stop=stop,
+            on_progress=on_progress,
+        )
+
+
+def diagnose(
+    target: Target,
+    *,
+    settings: ProbeSettings | None = None,
+    budget: Budget | None = None,
+    policy: Policy | None = None,
+) -> Report:
+    """Ask the network about the target and judge the answers."""
+    registry = discover()
+    bundle = asyncio.run(record(target, registry=registry, settings=settings, budget=budget))
+    return diagnosis.judge(bundle, registry, policy)

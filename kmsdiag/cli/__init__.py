@@ -1,0 +1,123 @@
+"""The command line: options to API to renderer to exit code, one module a command.
+
+Modules here import nothing heavy at the top: ``kmsdiag --help`` has to answer at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from kmsdiag.cli import analyze, check, checks, demo, schema
+from kmsdiag.cli.errors import UsageProblem
+from kmsdiag.cli.options import HELP
+from kmsdiag.version import VERSION
+
+_CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+"""ClickException, wherever this typer keeps it (newer ones bring their own click)."""
+
+app = typer.Typer(
+    name="kmsdiag",
+    help=(
+        "Says where Microsoft KMS volume activation breaks: DNS, TCP, RPC, one verdict, and the next command.\n\n"
+        "It only looks: it never sends an activation request, never grants one, and changes no host's count and no"
+        " machine's settings."
+    ),
+    epilog=(
+        "Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 usage or configuration, 3 verdict unknown,"
+        " 4 internal error, 130 interrupted."
+    ),
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings=HELP,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kmsdiag {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+app.command("check", context_settings=HELP, short_help="Say live where activation breaks for a domain.")(check.command)
+app.command("analyze", context_settings=HELP, short_help="Judge a recorded run again, without a network.")(
+    analyze.command
+)
+app.add_typer(checks.app, name="checks", context_settings=HELP)
+app.command("schema", context_settings=HELP, short_help="Print a JSON Schema.")(schema.command)
+app.command("demo", context_settings=HELP, short_help="Diagnose a broken network that runs on loopback.")(demo.command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Whatever a person did wrong is one line on stderr."""
+    from kmsdiag.cli.config import option_defaults
+
+    try:
+        result = app(
+            list(sys.argv[1:] if arguments is None else arguments),
+            standalone_mode=False,
+            prog_name="kmsdiag",
+            default_map=option_defaults(),
+        )
+    except UsageProblem as error:
+        return _complain(str(error))
+    except _CLICK_ERROR as error:
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(context.get_help() if context is not None else str(error), err=True)
+            return 2
+        path = context.command_path if context is not None else "kmsdiag"
+        return _complain(f"{_message(error).rstrip('.')} (see '{path} --help')")
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("kmsdiag: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        _drop_stdout()
+        return 0
+    except Exception as error:  # noqa: BLE001  # the last line of defence: a bug becomes one line and exit code 4
+        return _crash(error)
+    return int(result or 0)
+
+
+def _message(error: Exception) -> str:
+    return str(error.format_message() if hasattr(error, "format_message") else error)
+
+
+def _complain(text: str) -> int:
+    from kmsdiag.report.words import visible
+
+    typer.echo(f"kmsdiag: {visible(' '.join(text.split()))}", err=True)
+    return 2
+
+
+def _crash(error: Exception) -> int:
+    import os
+    import traceback
+
+    if os.environ.get("KMSDIAG_TRACEBACK"):
+        traceback.print_exception(error)
+    from kmsdiag.report.words import visible
+
+    typer.echo(
+        f"kmsdiag: internal error: {type(error).__name__}: {visible(str(error))}"
+        " (this is a bug; set KMSDIAG_TRACEBACK=1 to see where)",
+        err=True,
+    )
+    return 4
+
+
+def _drop_stdout() -> None:
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,250 @@
+"""``kmsdiag check``: the live diagnosis."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kmsdiag.cli.errors import UsageProblem
+from kmsdiag.cli.options import (
+    ChecksDirOption,
+    Color,
+    ColorOption,
+    FailLevel,
+    FailOnOption,
+    FormatOption,
+    OnlyOption,
+    OutputAllOption,
+    OutputOption,
+    RecordOption,
+    SkipOption,
+    VerboseOption,
+)
+
+if TYPE_CHECKING:
+    from kmsdiag.bundle import Bundle
+    from kmsdiag.engine import Budget
+    from kmsdiag.model.report import Vantage
+    from kmsdiag.model.target import Target
+    from kmsdiag.probes.settings import ProbeSettings
+    from kmsdiag.registry import Registry
+
+
+def command(
+    domains: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DOMAIN", help="DNS suffixes of clients; none: this machine's own.", show_default=False),
+    ] = None,
+    domains_from: Annotated[
+        str | None, typer.Option("--from", metavar="FILE", help="Read domains from FILE, one a line; - is stdin.")
+    ] = None,
+    host: Annotated[
+        list[str],
+        typer.Option(
+            "--host", metavar="H[:P]", help="Probe this host without DNS discovery, as slmgr /skms would; repeatable."
+        ),
+    ] = [],  # noqa: B006  # typer copies it
+    server: Annotated[
+        list[str],
+        typer.Option(
+            "--server",
+            metavar="ADDR[:P]",
+            envvar="KMSDIAG_SERVER",
+            help="Ask this DNS server, or 'system' for this machine's resolvers; repeatable.",
+        ),
+    ] = ["system"],  # noqa: B006
+    expect_host: Annotated[
+        list[str],
+        typer.Option("--expect-host", metavar="H[:P]", help="A KMS host that should be published; repeatable."),
+    ] = [],  # noqa: B006
+    machines: Annotated[
+        int | None,
+        typer.Option(
+            "--machines", metavar="N", min=1, help="How many Windows clients shall activate: are 25 met on each host?"
+        ),
+    ] = None,
+    ipv4: Annotated[bool, typer.Option("-4", help="Only IPv4 addresses of the hosts.")] = False,
+    ipv6: Annotated[bool, typer.Option("-6", help="Only IPv6 addresses of the hosts.")] = False,
+    source: Annotated[
+        str, typer.Option("--source", metavar="ADDR", envvar="KMSDIAG_SOURCE", help="Ask from this local address.")
+    ] = "",
+    tries: Annotated[
+        int,
+        typer.Option(
+            "--tries", metavar="N", min=1, max=100, envvar="KMSDIAG_TRIES", help="TCP connections to each address."
+        ),
+    ] = 1,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.1,
+            max=120,
+            envvar="KMSDIAG_TIMEOUT",
+            help="Seconds to wait for one answer.",
+        ),
+    ] = 3.0,
+    deadline: Annotated[
+        float,
+        typer.Option(
+            "--deadline",
+            metavar="SECONDS",
+            min=0.1,
+            max=86_400,
+            envvar="KMSDIAG_DEADLINE",
+            help="Seconds for the whole run.",
+        ),
+    ] = 60.0,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency",
+            metavar="N",
+            min=1,
+            max=10_000,
+            envvar="KMSDIAG_CONCURRENCY",
+            help="Connections open at once.",
+        ),
+    ] = 500,
+    vantage: Annotated[
+        str,
+        typer.Option("--vantage", metavar="LABEL", envvar="KMSDIAG_VANTAGE", help="Name of this place in the report."),
+    ] = "",
+    only: OnlyOption = [],  # noqa: B006
+    skip: SkipOption = [],  # noqa: B006
+    checks_dir: ChecksDirOption = None,
+    record: RecordOption = None,
+    format: FormatOption = None,  # noqa: A002
+    output: OutputOption = None,
+    output_all: OutputAllOption = None,
+    fail_on: FailOnOption = FailLevel.ERROR,
+    color: ColorOption = Color.AUTO,
+    verbose: VerboseOption = 0,
+) -> int:
+    """Say live, from here, where activation breaks for the clients of a domain.
+
+    Follows SRV record, target, address, TCP and RPC bind to every published host, and gives one verdict with cause,
+    consequence and fix. Sends DNS queries, TCP connections and RPC binds; no activation request.
+    """
+    from kmsdiag.cli.live import finish, load_registry
+    from kmsdiag.cli.output import OutputPlan, require_writable
+    from kmsdiag.engine import Budget
+    from kmsdiag.probes.settings import ProbeSettings, connection_limit
+
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    if record is not None:
+        require_writable(record)
+    names = [*(domains or []), *_read_domains(domains_from)]
+    target = _target(names, host, server, expect_host, machines, tries, ipv4=ipv4, ipv6=ipv6)
+    registry = load_registry(checks_dir, only, skip)
+    settings = ProbeSettings(timeout=timeout, source=_source(source))
+    budget = Budget(seconds=deadline, concurrency=connection_limit(concurrency))
+    bundle = _run(target, registry, settings, budget, vantage)
+    return finish(bundle, registry, plan, fail_on, record)
+
+
+def _run(target: "Target", registry: "Registry", settings: "ProbeSettings", budget: "Budget", label: str) -> "Bundle":
+    import asyncio
+
+    from kmsdiag import api
+    from kmsdiag.cli.live import progress, stopping
+
+    where: Vantage = api.here(label)
+
+    async def run() -> "Bundle":
+        async with stopping() as stop:
+            with progress() as on_progress:
+                return await api.record(
+                    target,
+                    registry=registry,
+                    settings=settings,
+                    budget=budget,
+                    vantage=where,
+                    stop=stop,
+                    on_progress=on_progress,
+                )
+
+    return asyncio.run(run())
+
+
+def _read_domains(name: str | None) -> list[str]:
+    import sys
+
+    if name is None:
+        return []
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageProblem(f"{name} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageProblem(f"{name} is no text file: give domains, one a line") from None
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    found = [line for line in lines if line]
+    if not found:
+        raise UsageProblem(f"{'stdin' if name == '-' else name} holds no domain: give one a line")
+    return found
+
+
+def _target(
+    domains: list[str],
+    hosts: list[str],
+    servers: list[str],
+    expected: list[str],
+    machines: int | None,
+    tries: int,
+    *,
+    ipv4: bool,
+    ipv6: bool,
+) -> "Target":
+    import secrets
+
+    from kmsdiag.model.target import Expected, Family, Target, TargetError, parse_domain, parse_host, parse_server
+    from kmsdiag.probes.settings import system_dns
+
+    families = tuple(family for family, wanted in ((Family.IPV4, ipv4), (Family.IPV6, ipv6)) if wanted)
+    try:
+        names = tuple(dict.fromkeys(parse_domain(name) for name in domains))
+        specs = tuple(dict.fromkeys(parse_host(text) for text in hosts))
+        if not names and not specs:
+            names = system_dns().suffixes
+            if not names:
+                raise UsageProblem(
+                    "this machine has no DNS suffix (a client without one shows 0x8007007B):"
+                    " name a domain, such as 'kmsdiag check contoso.example'"
+                )
+        return Target(
+            domains=names,
+            hosts=specs,
+            servers=tuple(dict.fromkeys(parse_server(text) for text in servers)),
+            families=families or tuple(Family),
+            tries=tries,
+            expected=Expected(hosts=tuple(parse_host(text) for text in expected), machines=machines),
+            nonce=secrets.token_hex(8),
+        )
+    except TargetError as error:
+        raise UsageProblem(str(error)) from None
+
+
+def _source(text: str) -> str:
+    """A local address, or nothing.
+
+    Raises:
+        UsageProblem: no address, or none of this machine.
+    """
+    import socket
+
+    from kmsdiag.model.target import as_address
+
+    if not text:
+        return ""
+    address = as_address(text)
+    if address is None:
+        raise UsageProblem(f"--source {text!r} is no address: give one of this machine's own addresses")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))
+    except OSError as error:
+        raise UsageProblem(f"--source {address} is no address of this machine ({error.strerror})") from None
+    return address

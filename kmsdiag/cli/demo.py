@@ -1,0 +1,81 @@
+"""``kmsdiag demo``: the real engine against the embedded lab."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kmsdiag.cli.errors import UsageProblem
+from kmsdiag.cli.options import (
+    Color,
+    ColorOption,
+    FailLevel,
+    FailOnOption,
+    FormatOption,
+    OutputAllOption,
+    OutputOption,
+    RecordOption,
+    VerboseOption,
+)
+
+if TYPE_CHECKING:
+    from kmsdiag.bundle import Bundle
+    from kmsdiag.lab.world import Scenario
+    from kmsdiag.registry import Registry
+
+
+def command(
+    scenario: Annotated[str, typer.Option("--scenario", metavar="NAME", help="The world to diagnose.")] = "mixed",
+    list_: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False,
+    record: RecordOption = None,
+    format: FormatOption = None,  # noqa: A002
+    output: OutputOption = None,
+    output_all: OutputAllOption = None,
+    fail_on: FailOnOption = FailLevel.NEVER,
+    color: ColorOption = Color.AUTO,
+    verbose: VerboseOption = 0,
+) -> int:
+    """Diagnose a broken network that kmsdiag itself starts on loopback; needs no privileges and sends nothing out.
+
+    Names and addresses in the report are the lab's; every answer came over a real socket.
+    """
+    from kmsdiag.cli.live import finish, load_registry
+    from kmsdiag.cli.output import OutputPlan, require_writable
+    from kmsdiag.lab.scenarios import SCENARIOS, by_name
+
+    if list_:
+        width = max(len(one.name) for one in SCENARIOS)
+        typer.echo("\n".join(f"{one.name:{width}}  {one.title}" for one in SCENARIOS))
+        return 0
+    world = by_name(scenario)
+    if world is None:
+        names = ", ".join(one.name for one in SCENARIOS)
+        raise UsageProblem(f"there is no scenario {scenario!r}; there are {names}")
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    if record is not None:
+        require_writable(record)
+    registry = load_registry(None, [], [])
+    typer.echo(f"lab on loopback, scenario {world.name}: {world.title}\n", err=True)
+    return finish(_run(world, registry), registry, plan, fail_on, record)
+
+
+def _run(world: "Scenario", registry: "Registry") -> "Bundle":
+    import asyncio
+
+    from kmsdiag import api
+    from kmsdiag.cli.live import progress, stopping
+    from kmsdiag.lab.world import running
+    from kmsdiag.model.report import Vantage
+
+    async def run() -> "Bundle":
+        async with running(world) as lab, stopping() as stop:
+            with progress() as on_progress:
+                return await api.record(
+                    world.target(),
+                    registry=registry,
+                    settings=lab.settings,
+                    vantage=Vantage(label="lab"),
+                    stop=stop,
+                    on_progress=on_progress,
+                )
+
+    return asyncio.run(run())

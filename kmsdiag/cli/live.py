@@ -1,0 +1,126 @@
+"""Running the live questions from the command line: progress on stderr, Ctrl-C that loses nothing, the exit code."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kmsdiag.cli.errors import UsageProblem
+from kmsdiag.cli.options import FailLevel
+from kmsdiag.cli.output import OutputPlan, replace
+
+if TYPE_CHECKING:
+    from kmsdiag.bundle import Bundle
+    from kmsdiag.engine import Progress
+    from kmsdiag.model.report import Report
+    from kmsdiag.registry import Registry
+
+ProgressCallback = Callable[["Progress"], None]
+
+
+def load_registry(checks_dir: Path | None, only: list[str], skip: list[str]) -> "Registry":
+    """The checks to run.
+
+    Raises:
+        UsageProblem: no such folder, or no such check.
+    """
+    from kmsdiag.registry import UnknownCheckError, discover
+
+    try:
+        registry = discover(checks_dir).select(only, skip)
+    except (NotADirectoryError, UnknownCheckError) as error:
+        raise UsageProblem(str(error)) from None
+    if not registry.checks and not registry.broken:
+        raise UsageProblem("no check is left to run: --skip takes away all that --check names")
+    return registry
+
+
+@contextlib.asynccontextmanager
+async def stopping() -> AsyncIterator[asyncio.Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second Ctrl-C ends the process as usual."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.set()
+        print("kmsdiag: stopping; what is known so far is reported (Ctrl-C again to give up)", file=sys.stderr)
+        release()
+
+    def release() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError, ValueError):
+                loop.remove_signal_handler(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, on_signal)
+        loop.add_signal_handler(signal.SIGTERM, on_signal)
+    except NotImplementedError:
+        # Windows: the loop has no signal handlers, but an ordinary one may wake it.
+        signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(on_signal))
+    try:
+        yield stop
+    finally:
+        release()
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[ProgressCallback | None]:
+    """A line on stderr that counts questions, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("asking …") as status:
+        shown = 0.0
+
+        def show(state: "Progress") -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown > 0.1:
+                shown = now
+                status.update(f"asking … {state.asked - state.open} of {state.asked} questions answered")
+
+        yield show
+
+
+def finish(
+    bundle: "Bundle",
+    registry: "Registry",
+    plan: OutputPlan,
+    fail_on: FailLevel,
+    record: Path | None = None,
+) -> int:
+    """Keep the bundle, judge it, write the report; the exit code."""
+    from kmsdiag import bundle as bundles
+    from kmsdiag import diagnosis
+    from kmsdiag.cli.config import policy
+    from kmsdiag.policy import FailOn, exit_code
+
+    problem = ""
+    if record is not None:
+        try:
+            replace(record, bundles.encode(bundle))
+        except OSError as error:
+            problem = f"{record} can't be written: {error.strerror or error}"
+    report: Report = diagnosis.judge(bundle, registry, policy(registry))
+    plan.write(report)
+    complain_about_broken(registry)
+    if problem:
+        raise UsageProblem(problem)
+    return exit_code(report, FailOn(fail_on.value), configuration_at_fault=bool(registry.broken))
+
+
+def complain_about_broken(registry: "Registry") -> None:
+    """One line on stderr for each check that could not be loaded."""
+    from kmsdiag.report.words import visible
+
+    for broken in registry.broken:
+        text = f"check {broken.id!r} from {broken.origin} could not be loaded: {broken.error}"
+        print(f"kmsdiag: {visible(' '.join(text.split()))}; mend it or leave it out", file=sys.stderr)

@@ -1,0 +1,97 @@
+"""Options that several commands share, declared once."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+"""Context settings of every command."""
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+    @property
+    def suffix(self) -> str:
+        """Ending of a file in this format."""
+        return {Format.TEXT: ".txt", Format.MARKDOWN: ".md", Format.JSON: ".json"}[self]
+
+
+class Color(StrEnum):
+    """When the report is coloured."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class FailLevel(StrEnum):
+    """Values of --fail-on; kmsdiag.policy.FailOn has the same and is not imported for --help."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    NEVER = "never"
+
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        envvar="KMSDIAG_FORMAT",
+        help="Format of the report; by default text, or what the ending of -o says.",
+    ),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("-o", metavar="FILE", help="Write the report to FILE, replacing it as a whole; - is stdout."),
+]
+OutputAllOption = Annotated[
+    str | None,
+    typer.Option("-oA", metavar="PREFIX", help="Write PREFIX.txt, PREFIX.md and PREFIX.json as well."),
+]
+ColorOption = Annotated[
+    Color,
+    typer.Option(
+        "--color", envvar="KMSDIAG_COLOR", help="Colour of the text report; auto obeys NO_COLOR and FORCE_COLOR."
+    ),
+]
+VerboseOption = Annotated[
+    int,
+    typer.Option(
+        "-v", "--verbose", count=True, show_default=False, help="Show all findings; -vv also what each rests on."
+    ),
+]
+FailOnOption = Annotated[
+    FailLevel,
+    typer.Option("--fail-on", envvar="KMSDIAG_FAIL_ON", help="Exit with 1 from this severity on."),
+]
+OnlyOption = Annotated[
+    list[str],
+    typer.Option("--check", metavar="ID", help="Run only this check; repeatable."),
+]
+SkipOption = Annotated[
+    list[str],
+    typer.Option("--skip", metavar="ID", help="Leave this check out; repeatable."),
+]
+ChecksDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--checks-dir",
+        metavar="DIR",
+        envvar="KMSDIAG_CHECKS_DIR",
+        help="Take checks from this folder too, one Python file each.",
+    ),
+]
+RecordOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--record", metavar="FILE", help="Keep all evidence in FILE, to be judged again by 'kmsdiag analyze FILE'."
+    ),
+]

@@ -1,0 +1,163 @@
+"""Where reports go: stdout with or without colour, and files that are replaced as a whole."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from kmsdiag.cli.errors import UsageProblem
+from kmsdiag.cli.options import Color, Format
+
+if TYPE_CHECKING:
+    from kmsdiag.model.report import Report
+
+
+class OutputPlan:
+    """The output options of one command, checked before any work is done."""
+
+    def __init__(
+        self, *, form: Format | None, output: str | None, prefix: str | None, color: Color, verbosity: int
+    ) -> None:
+        self._color = color
+        self._verbosity = verbosity
+        self._file = None if output in (None, "-") else Path(str(output))
+        self._form = form or _form_of(self._file) or Format.TEXT
+        self._all = [] if prefix is None else [(one, Path(prefix + one.suffix)) for one in Format]
+        for path in (self._file, *(path for _form, path in self._all)):
+            if path is not None:
+                require_writable(path)
+
+    def write(self, report: "Report") -> None:
+        """Write the report everywhere it should go.
+
+        Raises:
+            UsageProblem: a file can't be written; the report is on stdout then, so that nothing is lost.
+        """
+        problems = []
+        for form, path in self._all:
+            problems += _try_replace(path, _render(report, form, self._verbosity, 100))
+        if self._file is not None:
+            problems += _try_replace(self._file, _render(report, self._form, self._verbosity, 100))
+        if self._file is None or problems:
+            self._print(report)
+        if problems:
+            raise UsageProblem(f"{problems[0]}; the report was written to stdout instead")
+
+    def _print(self, report: "Report") -> None:
+        if self._form is not Format.TEXT:
+            _write_text(sys.stdout, _render(report, self._form, self._verbosity, 100))
+            return
+        unicode = can_show_unicode(sys.stdout)
+        width = _width(sys.stdout)
+        if not wants_color(self._color, sys.stdout):
+            _write_text(sys.stdout, _render(report, Format.TEXT, self._verbosity, width, unicode=unicode))
+            return
+        _print_colored(report, self._verbosity, width, unicode=unicode)
+
+
+def _print_colored(report: "Report", verbosity: int, width: int, *, unicode: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from kmsdiag.report import text
+
+    console = Console(file=sys.stdout, force_terminal=True, highlight=False, soft_wrap=True, legacy_windows=False)
+    for line in text.render(report, verbosity=verbosity, width=width, unicode=unicode):
+        console.print(Text.assemble(*((piece.text, text.STYLES.get(piece.style, "")) for piece in line)))
+
+
+def _render(report: "Report", form: Format, verbosity: int, width: int, *, unicode: bool = True) -> str:
+    match form:
+        case Format.TEXT:
+            from kmsdiag.report import text
+
+            return text.plain(text.render(report, verbosity=verbosity, width=width, unicode=unicode))
+        case Format.MARKDOWN:
+            from kmsdiag.report import markdown
+
+            return markdown.render(report)
+        case Format.JSON:
+            from kmsdiag.report import json
+
+            return json.render(report)
+
+
+def _form_of(path: Path | None) -> Format | None:
+    return next((form for form in Format if path is not None and path.suffix == form.suffix), None)
+
+
+def _width(stream: TextIO) -> int:
+    """Columns of a terminal; 100 for a file or pipe."""
+    try:
+        return min(os.get_terminal_size(stream.fileno()).columns, 140)
+    except (OSError, ValueError):
+        return 100
+
+
+def wants_color(color: Color, stream: TextIO) -> bool:
+    """Whether to colour what goes to this stream (https://no-color.org; FORCE_COLOR likewise)."""
+    if color is not Color.AUTO:
+        return color is Color.ALWAYS
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def can_show_unicode(stream: TextIO) -> bool:
+    """Whether the stream's encoding has the symbols of the report."""
+    try:
+        "✔✖▲‼–→…─".encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _write_text(stream: TextIO, text: str) -> None:
+    if can_show_unicode(stream):
+        stream.write(text)
+    else:
+        stream.write(text.encode(stream.encoding or "ascii", "backslashreplace").decode(stream.encoding or "ascii"))
+    stream.flush()
+
+
+def require_writable(path: Path) -> None:
+    """Fail before the work rather than after it.
+
+    Raises:
+        UsageProblem: the folder is missing or may not be written.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageProblem(f"{path} can't be written: there is no folder {folder}")
+    if path.is_dir():
+        raise UsageProblem(f"{path} can't be written: it is a folder")
+    if not os.access(folder, os.W_OK):
+        raise UsageProblem(f"{path} can't be written: no permission in {folder}")
+
+
+def _try_replace(path: Path, text: str) -> list[str]:
+    try:
+        replace(path, text.encode())
+    except OSError as error:
+        return [f"{path} can't be written: {error.strerror or error}"]
+    return []
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file as a whole: readers see the old one or the new one, never half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

@@ -1,0 +1,24 @@
+"""``kmsdiag schema``: the JSON Schemas."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Kind(StrEnum):
+    """Files that have a schema."""
+
+    REPORT = "report"
+    BUNDLE = "bundle"
+
+
+def command(
+    kind: Annotated[Kind, typer.Argument(help="Which file's schema.")] = Kind.REPORT,
+) -> int:
+    """Print the JSON Schema (draft 2020-12) of a report or a bundle."""
+    from importlib.resources import files
+
+    file = files("kmsdiag") / "schemas" / f"{kind.value}.schema.json"
+    typer.echo(file.read_text(encoding="utf-8"), nl=False)
+    return 0

@@ -1,0 +1,219 @@
+"""What the tests share: the option ``--bless``, and a world from which evidence is built in a few words."""
+
+import datetime
+from collections.abc import Iterator
+from typing import Any, Self
+
+import pytest
+
+from kmsdiag import diagnosis
+from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
+from kmsdiag.check import domains_and_hosts
+from kmsdiag.model.answer import AddressAnswer, Answer, Icmp, RpcAnswer, SrvAnswer, SrvRecord, TcpAnswer
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, TcpOutcome
+from kmsdiag.model.report import Report, Vantage
+from kmsdiag.model.request import KMS_INTERFACE, AddressQuery, Request, RpcBind, SrvQuery, TcpConnect
+from kmsdiag.model.target import KMS_PORT, SYSTEM, Expected, Family, HostSpec, Target
+from kmsdiag.path import Diagnosis
+from kmsdiag.path import diagnose as build_paths
+from kmsdiag.registry import Registry, discover
+
+AT = datetime.datetime(2026, 1, 5, 8, tzinfo=datetime.UTC)
+"""When every question of a built world was put."""
+
+DOMAIN = "contoso.example"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bless",
+        action="store_true",
+        help="write what checks say now into the fixtures' expected.json, instead of comparing",
+    )
+
+
+@pytest.fixture
+def bless(request: pytest.FixtureRequest) -> bool:
+    """Whether expected.json is to be rewritten."""
+    return bool(request.config.getoption("--bless"))
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """All built-in checks."""
+    return discover()
+
+
+def record(target: str, priority: int = 0, weight: int = 0, port: int = KMS_PORT, ttl: int = 3600) -> SrvRecord:
+    """An SRV record; a bare name is one of contoso.example."""
+    return SrvRecord(priority, weight, port, _qualified(target), ttl)
+
+
+def icmp(code: int, sender: str, name: str) -> Icmp:
+    """An ICMPv4 "destination unreachable"."""
+    return Icmp(3, code, sender, name)
+
+
+def _qualified(name: str) -> str:
+    return name if "." in name or ":" in name else f"{name}.{DOMAIN}"
+
+
+class World:
+    """What each question is answered in one world. Methods return the world, so that it reads as one sentence."""
+
+    def __init__(
+        self,
+        *domains: str,
+        hosts: tuple[HostSpec, ...] = (),
+        servers: tuple[str, ...] = (SYSTEM,),
+        families: tuple[Family, ...] = (Family.IPV4, Family.IPV6),
+        tries: int = 1,
+        expected: Expected | None = None,
+    ) -> None:
+        self.target = Target(
+            domains=domains,
+            hosts=hosts,
+            servers=servers,
+            families=families,
+            tries=tries,
+            expected=expected or Expected(),
+            nonce="fixture",
+        )
+        self.facts: dict[Request[Any], Answer] = {}
+        self.unanswered: dict[Request[Any], str] = {}
+
+    def srv(
+        self,
+        *records: SrvRecord,
+        domain: str = DOMAIN,
+        outcome: DnsOutcome | None = None,
+        server: str = SYSTEM,
+        elapsed_ms: float = 1.5,
+        detail: str = "",
+        rcode: str = "",
+    ) -> Self:
+        """SRV records, or an outcome, of one domain."""
+        self.facts[SrvQuery(name=f"_vlmcs._tcp.{domain}", server=server)] = SrvAnswer(
+            at=AT,
+            elapsed_ms=elapsed_ms,
+            outcome=outcome or (DnsOutcome.ANSWERED if records else DnsOutcome.NXDOMAIN),
+            server="10.1.0.2" if server == SYSTEM else server,
+            detail=detail,
+            rcode=rcode,
+            records=tuple(sorted(records)),
+        )
+        return self
+
+    def name(
+        self,
+        name: str,
+        *addresses: str,
+        absent: DnsOutcome = DnsOutcome.NODATA,
+        server: str = SYSTEM,
+        chain: tuple[str, ...] = (),
+        families: tuple[Family, ...] | None = None,
+    ) -> Self:
+        """Addresses of a name; a family without one ends as ``absent``."""
+        for family in families or self.target.families:
+            own = tuple(sorted(one for one in addresses if (":" in one) == (family is Family.IPV6)))
+            self.facts[AddressQuery(name=_qualified(name), family=family, server=server)] = AddressAnswer(
+                at=AT,
+                elapsed_ms=1.5,
+                outcome=DnsOutcome.ANSWERED if own else absent,
+                server="10.1.0.2" if server == SYSTEM else server,
+                chain=chain,
+                addresses=own,
+            )
+        return self
+
+    def tcp(
+        self,
+        address: str,
+        outcome: TcpOutcome = TcpOutcome.OPEN,
+        *,
+        port: int = KMS_PORT,
+        attempt: int = 1,
+        errno: str = "",
+        icmp: Icmp | None = None,
+        retransmits: int = 0,
+    ) -> Self:
+        """How one connection to an address ended."""
+        self.facts[TcpConnect(address=address, port=port, attempt=attempt)] = TcpAnswer(
+            at=AT,
+            elapsed_ms=3000.0 if outcome is TcpOutcome.TIMEOUT else 2.5,
+            outcome=outcome,
+            rtt_ms=0.9 if outcome is TcpOutcome.OPEN else None,
+            retransmits=retransmits,
+            errno=errno,
+            icmp=icmp,
+            waited_s=3.0,
+        )
+        return self
+
+    def rpc(
+        self,
+        address: str,
+        outcome: RpcOutcome = RpcOutcome.ACCEPTED,
+        *,
+        port: int = KMS_PORT,
+        interface: str = KMS_INTERFACE,
+        detail: str = "",
+        excerpt: str = "",
+        reason: int | None = None,
+    ) -> Self:
+        """How one bind ended."""
+        waits = outcome in (RpcOutcome.SILENT, RpcOutcome.INCOMPLETE)
+        self.facts[RpcBind(address=address, port=port, interface=interface)] = RpcAnswer(
+            at=AT,
+            elapsed_ms=3000.0 if waits else 1.2,
+            outcome=outcome,
+            detail=detail or ("NDR64" if outcome is RpcOutcome.ACCEPTED else ""),
+            excerpt=excerpt,
+            reason=reason,
+        )
+        return self
+
+    def gap(self, question: Request[Any], reason: str = "the deadline of 60 s was reached") -> Self:
+        """A question that was put and has no answer."""
+        self.unanswered[question] = reason
+        return self
+
+    def host(self, name: str, address: str, *, port: int = KMS_PORT) -> Self:
+        """A name with one address, behind which a KMS host works."""
+        return self.name(name, address).tcp(address, port=port).rpc(address, port=port)
+
+    def evidence(self) -> Evidence:
+        """What a check or a path sees."""
+        return Evidence(self.target, self.facts, self.unanswered)
+
+    def diagnosis(self) -> Diagnosis:
+        """Paths, state, faults and impact."""
+        return build_paths(self.evidence(), sorted(domains_and_hosts(self.target), key=lambda one: one.order))
+
+    def bundle(self, *checks: str) -> Bundle:
+        """The world as a recording."""
+        return Bundle(
+            kmsdiag_bundle=BUNDLE_FORMAT,
+            tool="0.1",
+            vantage=Vantage(label="fixture"),
+            target=self.target,
+            checks=checks,
+            started=AT,
+            ended=AT + datetime.timedelta(seconds=3),
+            facts=make_facts(self.facts),
+            unanswered=make_gaps(self.unanswered),
+        )
+
+    def report(self, registry: Registry | None = None) -> Report:
+        """The whole report, by all built-in checks unless told otherwise."""
+        return diagnosis.judge(self.bundle(), registry or discover())
+
+
+def commands(report: Report) -> Iterator[tuple[str, str]]:
+    """Every command of a report, with the machine it is meant for."""
+    fixes = [fix for cause in report.verdict.causes for fix in cause.fixes]
+    fixes += [fix for result in report.results for finding in result.findings for fix in finding.fixes]
+    for fix in fixes:
+        if fix.command:
+            yield fix.where, fix.command
