@@ -197,18 +197,34 @@ def _broken_view(check: BrokenCheck) -> ResultView:
 
 
 def _not_checked(views: Sequence[ResultView], results: Sequence[CheckResult]) -> tuple[NotChecked, ...]:
-    """What was not looked at and why, each distinct reason once."""
+    """What was not looked at and why: what follows from a failure once a stage, each other reason once."""
     found: Counter[tuple[str, str]] = Counter()
+    following: dict[str, tuple[set[str], set[str]]] = {}
     for view in views:
         for finding in view.findings:
-            if finding.severity is Severity.NOT_ASSESSED:
-                why = finding.text + (f" It follows from the failure at {finding.behind}." if finding.behind else "")
-                found[view.title, why] += 1
-    gaps = {gap for result in results for gap in result.gaps}
-    for gap in gaps:
+            if finding.severity is not Severity.NOT_ASSESSED:
+                continue
+            if finding.behind:
+                stage, _, path = finding.behind.partition(" of ")
+                titles, paths = following.setdefault(stage, (set(), set()))
+                titles.add(view.check)
+                paths.add(path)
+            else:
+                found[view.check, finding.text] += 1
+    for stage, (titles, paths) in following.items():
+        why = f"nothing to look at; it follows from the failure at stage {stage} of {shorten(sorted(paths))}"
+        found[", ".join(sorted(titles)), why] += 1
+    for gap in {gap for result in results for gap in result.gaps}:
         question, _, why = gap.rpartition(": ")
-        found[question.partition(" ")[0] + " questions", why] += 1
+        found[f"{question.partition(' ')[0]} questions", why] += 1
+    found["client and host state", _OUTSIDE] += 1
     return tuple(NotChecked(visible(what), visible(why), count) for (what, why), count in sorted(found.items()))
+
+
+_OUTSIDE = (
+    "seen from outside only; whether a host's count reaches 25 (5 for servers and Office) and what clients show"
+    " is said by slmgr /dlv on both"
+)
 
 
 def _verdict(diagnosis: Diagnosis, bundle: Bundle) -> Verdict:
@@ -254,19 +270,19 @@ def shorten(names: Sequence[str], most: int = 3) -> str:
 def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> str:
     paths = diagnosis.paths
     scope = shorten([*bundle.target.domains, *map(str, bundle.target.hosts)])
-    hosts = {(path.target, path.port) for path in paths}
+    states = Counter(path.state for path in paths)
+    works = states[PathState.OK] + states[PathState.PARTIAL]
+    untested = f"; {states[PathState.UNKNOWN]} could not be tested" if states[PathState.UNKNOWN] else ""
     match diagnosis.state:
         case VerdictState.HEALTHY:
+            hosts = {(path.target, path.port) for path in paths if path.state is PathState.OK}
             count = f"{len(hosts)} KMS host{'s' if len(hosts) > 1 else ''}"
-            unknown = sum(path.state is PathState.UNKNOWN for path in paths)
-            rest = f" ({unknown} of {len(paths)} paths could not be tested)" if unknown else ""
-            return f"{scope}: {count}, found, reached and answering as KMS{rest}."
+            return f"{scope}: {count}, found, reached and answering as KMS{untested}."
         case VerdictState.DEGRADED:
-            works = sum(path.state in (PathState.OK, PathState.PARTIAL) for path in paths)
             faults = "1 fault" if len(causes) == 1 else f"{len(causes)} faults"
             verb = "works" if works == 1 else "work"
-            return f"{scope}: {works} of {len(paths)} ways to a KMS host {verb}; {faults}."
+            return f"{scope}: {works} of {len(paths)} ways to a KMS host {verb}, {faults}{untested}."
         case VerdictState.BROKEN:
-            return f"{scope}: no client can activate." if causes else f"{scope}: nothing works."
+            return f"{scope}: no way to a KMS host works from here{untested}."
     tested = "nothing was tested" if not paths else "no way to a KMS host was tested to its end"
     return f"{scope}: {tested}." if scope else f"{tested[0].upper()}{tested[1:]}."

@@ -3,8 +3,9 @@
 Checks and activation paths share this one description of what a client does, so they can't disagree about it.
 """
 
+import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import AddressAnswer, SrvAnswer, SrvRecord
 from kmsdiag.model.evidence import Evidence
@@ -37,6 +38,10 @@ class Endpoint(NamedTuple):
     def family(self) -> Family:
         """Family of the address."""
         return family_of(self.address)
+
+
+literal: Final = functools.lru_cache(maxsize=8192)(as_address)
+"""The address that a target is, or None for a name; kept, because every stage of every path asks again."""
 
 
 def family_of(address: str) -> Family:
@@ -79,7 +84,7 @@ def services(subject: Subject, seen: Evidence) -> list[Service]:
 
 def address_queries(service: Service, seen: Evidence) -> Iterator[AddressQuery]:
     """The address questions of a target; none for a literal or the root."""
-    if service.target == ROOT or as_address(service.target) is not None:
+    if service.target == ROOT or literal(service.target) is not None:
         return
     for server in service.servers or seen.target.servers:
         for family in seen.target.families:
@@ -96,9 +101,9 @@ def address_answers(service: Service, seen: Evidence) -> Iterator[tuple[AddressQ
 
 def addresses(service: Service, seen: Evidence) -> list[str]:
     """Addresses of a service known so far: IPv4 first, each once."""
-    literal = as_address(service.target)
-    if literal is not None:
-        return [literal] if family_of(literal) in seen.target.families else []
+    address = literal(service.target)
+    if address is not None:
+        return [address] if family_of(address) in seen.target.families else []
     found = {address for _query, answer in address_answers(service, seen) for address in answer.addresses}
     return sorted(found, key=lambda address: (":" in address, address))
 

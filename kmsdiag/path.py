@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kmsdiag import choice, discovery
 from kmsdiag.discovery import Service
 from kmsdiag.knowledge import icmp
-from kmsdiag.model.answer import SrvAnswer, TcpAnswer
+from kmsdiag.model.answer import Answer, RpcAnswer, SrvAnswer, TcpAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Args, Scalar
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
@@ -149,7 +149,7 @@ def _service_path(subject: Subject, service: Service, seen: Evidence, faults: li
             if query.server in service.servers:
                 stages.append(_srv_stage(query, answer))
                 break
-    named = _name_stage(subject, service, seen)
+    named = _name_stage(service, seen)
     stages.append(named)
     routes: tuple[Route, ...] = ()
     if named.state is State.FAIL:
@@ -185,7 +185,7 @@ def _path_state(named: StageResult, routes: Sequence[Route]) -> tuple[PathState,
     return PathState.UNKNOWN, None
 
 
-def _name_stage(subject: Subject, service: Service, seen: Evidence) -> StageResult:
+def _name_stage(service: Service, seen: Evidence) -> StageResult:
     if service.target == discovery.ROOT:
         return StageResult(stage=Stage.NAME, state=State.FAIL, outcome="root", note="not offered")
     if as_address(service.target) is not None:
@@ -315,10 +315,9 @@ def _merge(faults: list[Fault], seen: Evidence) -> tuple[tuple[Fault, tuple[Faul
         groups.setdefault((fault.code, fault.thing), []).append(fault)
     silent = [key for key in groups if key[0] == "tcp.timeout"]
     addresses = sorted({str(groups[key][0].args["address"]) for key in silent})
-    anything_open = any(
-        isinstance(answer, TcpAnswer) and answer.outcome is not TcpOutcome.TIMEOUT for answer in seen.facts.values()
-    )
-    if len(addresses) > 1 and not anything_open:
+    targets = {fault.args["target"] for key in silent for fault in groups[key]}
+    # Two addresses of one host are one dead host, not a sign of a firewall.
+    if len(addresses) > 1 and len(targets) > 1 and not any(map(_is_sign_of_life, seen.facts.values())):
         together = [fault for key in silent for fault in groups.pop(key)]
         args: dict[str, Scalar | tuple[str, ...]] = {
             **together[0].args,
@@ -331,6 +330,13 @@ def _merge(faults: list[Fault], seen: Evidence) -> tuple[tuple[Fault, tuple[Faul
         ]
     ranked = sorted(groups.values(), key=lambda group: (list(Stage).index(group[0].stage), -len(group)))
     return tuple((group[0], tuple(group)) for group in ranked)
+
+
+def _is_sign_of_life(answer: Answer) -> bool:
+    """Something out there sent a packet back; what never left this machine says nothing either way."""
+    if isinstance(answer, TcpAnswer):
+        return answer.outcome.state is not State.UNKNOWN and answer.outcome is not TcpOutcome.TIMEOUT
+    return isinstance(answer, RpcAnswer) and answer.outcome is not RpcOutcome.NO_CONNECTION
 
 
 def _impact(subject: Subject, seen: Evidence, paths: Sequence[Path]) -> Impact | None:

@@ -10,6 +10,7 @@ import datetime
 import errno
 import random
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -34,6 +35,10 @@ BURST: Final = 64
 YOUNG: Final = 0.25
 """Seconds after which an open question no longer counts against BURST, so that a silent server delays nobody."""
 
+# A Windows loop has a receive of its own under way on the socket; elsewhere the socket may be read until it is empty.
+_DRAINS: Final = sys.platform != "win32"
+_LARGEST: Final = 65_535
+
 _RCODE_OUTCOMES: Final = {2: DnsOutcome.SERVFAIL, 3: DnsOutcome.NXDOMAIN, 5: DnsOutcome.REFUSED}
 _NO_EDNS_RCODES: Final = (1, 4, 16)
 # A stub resolver goes on to the next server after these.
@@ -52,35 +57,132 @@ class _Failure(Exception):
         self.raw = raw
 
 
+class _Question:
+    """One question in flight: what it waits for, and one clock for all that is due while it waits."""
+
+    __slots__ = ("answer", "channel", "due", "facts", "kind", "name", "number", "sent_at", "timer", "young")
+
+    def __init__(self, channel: "_Channel", name: str, kind: int, facts: dict[str, Any]) -> None:
+        self.channel = channel
+        self.name = name.lower().removesuffix(".") or "."
+        self.kind = kind
+        self.facts = facts
+        self.answer: asyncio.Future[tuple[wire.Message, bytes]] = channel.loop.create_future()
+        self.number = channel.free_number()
+        self.young = True
+        self.sent_at = time.monotonic()
+        self.due: list[tuple[float, Callable[[], None]]] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+    def start(self, question: bytes, last: bytes, left: float) -> None:
+        """Send, and send again: ``question``, and at last ``last``, until ``left`` seconds are over."""
+        now = self.channel.loop.time()
+        self.due = [
+            (now + left, self._give_up),
+            (now + left * 2 / SENDS, lambda: self._send_last(last)),
+            (now + left / SENDS, lambda: self._send(question)),
+            (now + YOUNG, self.release),
+        ]
+        self.due.sort(key=lambda one: -one[0])
+        self.channel.pending[self.number] = self
+        self._send(question)
+        self._wind()
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.channel.pending.pop(self.number, None)
+        self.release()
+
+    def release(self) -> None:
+        """Count against the burst no longer."""
+        if self.young:
+            self.young = False
+            self.channel.burst.release()
+
+    def fail(self, failure: _Failure) -> None:
+        """End without an answer."""
+        if not self.answer.done():
+            self.answer.set_exception(failure)
+
+    def _wind(self) -> None:
+        self.timer = self.channel.loop.call_at(self.due[-1][0], self._ring)
+
+    def _ring(self) -> None:
+        _when, action = self.due.pop()
+        action()
+        if self.due:
+            self._wind()
+
+    def _send(self, data: bytes) -> None:
+        self.facts["queries"] += 1
+        if self.channel.transport is not None:
+            self.channel.transport.sendto(data)
+
+    def _send_last(self, data: bytes) -> None:
+        self.facts["edns"] = False
+        self._send(data)
+
+    def _give_up(self) -> None:
+        at, data = self.channel.garbage
+        if at > self.sent_at:
+            self.fail(_Failure(DnsOutcome.MALFORMED, "datagrams that are no answer to the question", data))
+        else:
+            self.fail(_Failure(DnsOutcome.TIMEOUT))
+
+
 class _Channel(asyncio.DatagramProtocol):
     """One connected UDP socket and the questions in flight on it, by message id."""
 
     def __init__(self) -> None:
-        self.pending: dict[int, tuple[tuple[str, int], asyncio.Future[tuple[wire.Message, bytes]]]] = {}
+        self.loop = asyncio.get_running_loop()
+        self.pending: dict[int, _Question] = {}
         self.burst = asyncio.Semaphore(BURST)
         self.sock: socket.socket | None = None
         self.transport: asyncio.DatagramTransport | None = None
         self.garbage: tuple[float, bytes] = (0.0, b"")
 
+    def free_number(self) -> int:
+        """A message id that no question in flight has."""
+        number = random.getrandbits(16)
+        while number in self.pending:
+            number = random.getrandbits(16)
+        return number
+
     def datagram_received(self, data: bytes, _address: Any) -> None:
-        waiting = self.pending.get(int.from_bytes(data[:2], "big")) if len(data) >= 12 else None
-        if waiting is None:
+        """Take this datagram and those behind it: asyncio would go through its whole loop for each."""
+        self._take(data)
+        if not _DRAINS or self.sock is None:
+            return
+        for _ in range(BURST):
+            try:
+                data = self.sock.recv(_LARGEST)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self.error_received(error)
+                return
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        asked = self.pending.get(int.from_bytes(data[:2], "big")) if len(data) >= 12 else None
+        if asked is None:
             # Late answers look like this too; it only counts where nothing better comes.
             self.garbage = (time.monotonic(), data)
             return
-        question, future = waiting
-        if future.done():
+        if asked.answer.done():
             return
         try:
-            message = wire.decode(data)
+            message = wire.decode(data, asked.name)
         except wire.DnsFormatError as error:
-            future.set_exception(_Failure(DnsOutcome.MALFORMED, str(error), data))
+            asked.fail(_Failure(DnsOutcome.MALFORMED, str(error), data))
             return
         # Some servers leave the question out of an error; any other question is not ours.
-        if message.response and message.question in (question, ("", 0)):
-            future.set_result((message, data))
+        if message.response and message.question in ((asked.name, asked.kind), ("", 0)):
+            asked.answer.set_result((message, data))
         else:
-            future.set_exception(_Failure(DnsOutcome.MALFORMED, "the answer is to another question", data))
+            asked.fail(_Failure(DnsOutcome.MALFORMED, "the answer is to another question", data))
 
     def error_received(self, error: Exception) -> None:
         icmp = None
@@ -97,9 +199,8 @@ class _Channel(asyncio.DatagramProtocol):
 
     def fail_all(self, outcome: DnsOutcome, detail: str) -> None:
         """End all open questions: an ICMP error is about the server, whichever datagram caused it."""
-        for _question, future in self.pending.values():
-            if not future.done():
-                future.set_exception(_Failure(outcome, detail))
+        for asked in self.pending.values():
+            asked.fail(_Failure(outcome, detail))
 
 
 class DnsClient:
@@ -182,19 +283,19 @@ class DnsClient:
                 message, data = await self._exchange(server, chain[-1] if chain else name, kind, limit, facts)
                 raw.append(data)
                 facts.update(rcode=message.rcode_name, authoritative=message.authoritative)
-                if message.rcode:
-                    chain.extend(_follow(message, chain[-1] if chain else name)[0])
-                    outcome = _RCODE_OUTCOMES.get(message.rcode, DnsOutcome.ERROR_RCODE)
-                    detail = message.rcode_name if outcome is DnsOutcome.ERROR_RCODE else ""
-                    raise _Failure(outcome, detail)
                 links, end = _follow(message, chain[-1] if chain else name)
                 chain.extend(links)
                 found = tuple(record for record in message.answers if record.type == kind and record.name == end)
-                if found:
+                if found and not message.rcode:
                     facts.update(outcome=DnsOutcome.ANSWERED, **read(found))
                     break
+                # Before the rcode: BIND answers a loop with SERVFAIL, and the loop itself.
                 if len(chain) > MAX_CHAIN or len(set(chain)) < len(chain) or (end == name and chain):
                     raise _Failure(DnsOutcome.CHAIN)
+                if message.rcode:
+                    outcome = _RCODE_OUTCOMES.get(message.rcode, DnsOutcome.ERROR_RCODE)
+                    detail = message.rcode_name if outcome is DnsOutcome.ERROR_RCODE else ""
+                    raise _Failure(outcome, detail)
                 if not links:
                     raise _Failure(DnsOutcome.REFERRAL if message.referral else DnsOutcome.NODATA)
         except _Failure as failure:
@@ -221,56 +322,20 @@ class DnsClient:
     async def _udp(
         self, server: str, name: str, kind: int, limit: float, facts: dict[str, Any], *, edns: bool
     ) -> tuple[wire.Message, bytes]:
-        channel = await asyncio.shield(self._channel(server))
-        loop = asyncio.get_running_loop()
+        opening = self._channel(server)
+        channel = opening.result() if opening.done() else await asyncio.shield(opening)
         await channel.burst.acquire()
-        slot = loop.call_later(YOUNG, channel.burst.release)
-        number = random.getrandbits(16)
-        while number in channel.pending:
-            number = random.getrandbits(16)
+        asked = _Question(channel, name, kind, facts)
         try:
-            question = wire.encode_question(name, kind, number, edns=edns)
+            question = wire.encode_question(name, kind, asked.number, edns=edns)
+            last = wire.encode_question(name, kind, asked.number, edns=False)
+            asked.start(question, last, max(0.05, limit - asked.sent_at))
+            return await asked.answer
         except wire.DnsFormatError as error:
-            slot.cancel()
-            channel.burst.release()
             # A target that the network sent and that no one can ask for: the name is at fault, not the server.
             raise _Failure(DnsOutcome.MALFORMED, str(error)) from None
-        future: asyncio.Future[tuple[wire.Message, bytes]] = loop.create_future()
-        channel.pending[number] = ((name.lower().removesuffix(".") or ".", kind), future)
-        sent_at = time.monotonic()
-        timers: list[asyncio.TimerHandle] = []
-        left = max(0.05, limit - sent_at)
-
-        def send(data: bytes) -> None:
-            facts["queries"] += 1
-            if channel.transport is not None:
-                channel.transport.sendto(data)
-
-        def give_up() -> None:
-            if not future.done():
-                at, data = channel.garbage
-                failure = _Failure(DnsOutcome.TIMEOUT)
-                if at > sent_at:
-                    failure = _Failure(DnsOutcome.MALFORMED, "datagrams that are no answer to the question", data)
-                future.set_exception(failure)
-
-        def send_last() -> None:
-            facts["edns"] = False
-            send(wire.encode_question(name, kind, number, edns=False))
-
-        try:
-            timers.append(loop.call_later(left, give_up))
-            timers.append(loop.call_later(left / SENDS, send, question))
-            timers.append(loop.call_later(left * 2 / SENDS, send_last))
-            send(question)
-            return await future
         finally:
-            for timer in timers:
-                timer.cancel()
-            del channel.pending[number]
-            if loop.time() < slot.when():
-                slot.cancel()
-                channel.burst.release()
+            asked.stop()
 
     def _channel(self, server: str) -> asyncio.Task[_Channel]:
         """The server's socket; a task, so that questions that come at once share the opening too."""

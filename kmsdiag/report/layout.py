@@ -158,7 +158,11 @@ def counts_words(report: Report) -> str:
         statuses[MARKS[result.status.value][1]] = statuses.get(MARKS[result.status.value][1], 0) + 1
     verdicts = ", ".join(f"{number} {word}" for word, number in statuses.items())
     return (
-        f"{len(report.results)} results ({verdicts}) from {counts.questions} questions: {counts.dns_messages} DNS queries,"
-        f" {counts.tcp_connections} TCP connections, {counts.rpc_binds} RPC binds, 0 activation requests;"
-        f" {counts.seconds:.2f} s"
+        f"{_count(len(report.results), 'result')} ({verdicts}) from {_count(counts.questions, 'question')}:"
+        f" {_count(counts.dns_messages, 'DNS message')}, {_count(counts.tcp_connections, 'TCP connection')},"
+        f" {_count(counts.rpc_binds, 'RPC bind')}, no activation request; {counts.seconds:.2f} s"
     )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
