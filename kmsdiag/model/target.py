@@ -35,6 +35,7 @@ class SubjectKind(StrEnum):
 
     DOMAIN = "domain"
     HOST = "host"
+    MACHINE = "machine"
     RUN = "run"
 
 
@@ -83,7 +84,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``servers`` are DNS servers as ``address`` or ``address:port``, or ``system``;
     ``tries`` is how many TCP connections each address gets; ``nonce`` seeds what must be
-    unguessable but the same on replay (an interface UUID that nobody registered).
+    unguessable but the same on replay (an interface UUID that nobody registered). ``suffixes`` are DNS suffixes of the
+    clients besides those of the machine; ``clock``, ``trace`` and ``machine`` say whether clocks are compared, the way
+    to silent hosts is followed, and the settings of this machine are part of the question.
     """
 
     domains: tuple[str, ...] = ()
@@ -93,6 +96,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tries: int = 1
     expected: Expected = Expected()
     nonce: str = ""
+    suffixes: tuple[str, ...] = ()
+    clock: bool = True
+    trace: bool = True
+    machine: bool = False
 
 
 def join_host_port(host: str, port: int) -> str:
