@@ -15,7 +15,7 @@ from kmsdiag.model.answer import Answer, DnsAnswer, RpcAnswer, TcpAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import CheckResult, Finding, Severity, Status
 from kmsdiag.model.outcome import RpcOutcome, State
-from kmsdiag.model.path import Cause, Path, PathState, Verdict, VerdictState
+from kmsdiag.model.path import Cause, Path, PathState, Remark, Verdict, VerdictState
 from kmsdiag.model.report import (
     REPORT_FORMAT,
     Counts,
@@ -97,7 +97,7 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
         started=bundle.started,
         ended=bundle.ended,
         counts=_counts(bundle),
-        verdict=_verdict(diagnosis, bundle),
+        verdict=_verdict(diagnosis, bundle, _remarks(views, behind)),
         paths=diagnosis.paths,
         results=views,
         not_checked=_not_checked(views, results),
@@ -227,13 +227,27 @@ _OUTSIDE = (
 )
 
 
-def _verdict(diagnosis: Diagnosis, bundle: Bundle) -> Verdict:
+def _remarks(views: Sequence[ResultView], failing: dict[str, str]) -> tuple[Remark, ...]:
+    """What matters beside the causes, gravest first, each code once with its first text."""
+    found: dict[str, list[FindingView]] = {}
+    for view in views:
+        for finding in view.findings:
+            # An error about a question on which a path fails is what the cause says already.
+            explained = finding.severity is Severity.ERROR and any(question in failing for question in finding.because)
+            if finding.severity.rank >= Severity.INFO.rank and not explained and not finding.behind:
+                found.setdefault(finding.code, []).append(finding)
+    remarks = (Remark(code, same[0].severity.value, same[0].text, len(same)) for code, same in found.items())
+    return tuple(sorted(remarks, key=lambda remark: -Severity(remark.severity).rank))
+
+
+def _verdict(diagnosis: Diagnosis, bundle: Bundle, remarks: tuple[Remark, ...]) -> Verdict:
     causes = tuple(_cause(first, group) for first, group in diagnosis.faults)
     unknown = tuple(path_name(path) for path in diagnosis.paths if path.state is PathState.UNKNOWN)
     return Verdict(
         state=diagnosis.state,
         headline=_headline(diagnosis, causes, bundle),
         causes=causes,
+        remarks=remarks,
         impact=diagnosis.impact,
         unknown=unknown,
     )

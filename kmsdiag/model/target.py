@@ -84,8 +84,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``servers`` are DNS servers as ``address`` or ``address:port``, or ``system``;
     ``tries`` is how many TCP connections each address gets; ``nonce`` seeds what must be
-    unguessable but the same on replay (an interface UUID that nobody registered). ``suffixes`` are DNS suffixes of the
-    clients besides those of the machine; ``clock``, ``trace`` and ``machine`` say whether clocks are compared, the way
+    unguessable but the same on replay (an interface UUID that nobody registered). ``resolvers`` are
+    the machine's own DNS servers, which ``system`` stands for; ``suffixes`` are DNS suffixes of the clients besides those of the machine; ``clock``, ``trace`` and ``machine`` say whether clocks are compared, the way
     to silent hosts is followed, and the settings of this machine are part of the question.
     """
 
@@ -96,6 +96,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tries: int = 1
     expected: Expected = Expected()
     nonce: str = ""
+    resolvers: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
     clock: bool = True
     trace: bool = True

@@ -4,8 +4,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from kmsdiag.model.answer import Answer
-from kmsdiag.model.request import AddressQuery, Request, RpcBind, SrvQuery, TcpConnect
-from kmsdiag.probes import rpc, tcp
+from kmsdiag.model.request import (
+    AddressQuery,
+    ClockQuery,
+    MachineSettings,
+    Request,
+    RpcBind,
+    SrvQuery,
+    SystemLookup,
+    TcpConnect,
+)
+from kmsdiag.probes import clock, machine, rpc, tcp
 from kmsdiag.probes.dns import DnsClient
 from kmsdiag.probes.settings import ProbeSettings
 
@@ -36,4 +45,10 @@ class LiveAnswerer:
                 return await tcp.ask(request, self._settings)
             case RpcBind():
                 return await rpc.ask(request, self._settings)
+            case ClockQuery():
+                return await clock.ask(request, self._settings)
+            case SystemLookup():
+                return await machine.lookup(request, self._settings)
+            case MachineSettings():
+                return await machine.settings(self._settings)
         raise TypeError(f"no probe answers a {type(request).__name__}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import Stage, State
-from kmsdiag.model.path import Cause, Impact, Path, PathState
+from kmsdiag.model.path import Cause, Impact, Path, PathState, Remark
 from kmsdiag.model.report import FindingView, Report, ResultView
 from kmsdiag.path import NOWHERE
 
@@ -22,14 +22,6 @@ MARKS = {
     "unknown": ("?", "UNKNOWN"),
 }
 """Symbol and word for each status and verdict: never colour, never a symbol alone."""
-
-_EXPLAINED = {
-    "srv": ("dns_srv_hosts",),
-    "name": ("dns_srv_targets",),
-    "tcp": ("tcp_reachable",),
-    "rpc": ("rpc_service",),
-}
-"""Checks whose errors the causes of a stage already say."""
 
 
 class Shown(NamedTuple):
@@ -51,14 +43,9 @@ def noteworthy(report: Report, at_least: Severity) -> list[tuple[FindingView, Re
     return sorted(pairs, key=lambda pair: -pair[0].severity.rank)
 
 
-def unexplained(report: Report, at_least: Severity) -> list[tuple[FindingView, ResultView]]:
-    """Noteworthy findings that no cause of the verdict already says."""
-    said = {check for cause in report.verdict.causes for check in _EXPLAINED[cause.stage.value]}
-    return [
-        (finding, result)
-        for finding, result in noteworthy(report, at_least)
-        if not (finding.severity is Severity.ERROR and result.check in said)
-    ]
+def remarks(report: Report, at_least: Severity) -> list[Remark]:
+    """Remarks of the verdict from a severity on."""
+    return [remark for remark in report.verdict.remarks if Severity(remark.severity).rank >= at_least.rank]
 
 
 def grouped(pairs: Iterable[tuple[FindingView, ResultView]], most: int) -> list[Shown]:

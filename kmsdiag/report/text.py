@@ -106,13 +106,12 @@ def _verdict(writer: _Writer, report: Report) -> None:
         writer.text("why" if number == 1 else "", _numbered(causes, number) + cause.headline)
     if len(verdict.causes) > len(causes):
         writer.text("", f"and {len(verdict.causes) - len(causes)} more (-v shows them all)")
-    # Where something is broken, remarks can wait.
-    remark = Severity.INFO if verdict.state is VerdictState.HEALTHY else Severity.WARNING
-    notes = layout.grouped(layout.unexplained(report, remark), 1)
-    for number, shown in enumerate(notes[:MOST_NOTES]):
-        mark, name = layout.MARKS[shown.finding.severity.value]
-        more = f" (and {shown.more} more)" if shown.more else ""
-        writer.text("note" if number == 0 else "", f"{mark} {name}: {shown.finding.text}{more}", style="")
+    # Where something is broken, mere information can wait.
+    lowest = Severity.INFO if verdict.state is VerdictState.HEALTHY else Severity.WARNING
+    for number, remark in enumerate(layout.remarks(report, lowest)[:MOST_NOTES]):
+        mark, name = layout.MARKS[remark.severity]
+        more = f" (and {remark.count - 1} more)" if remark.count > 1 else ""
+        writer.text("note" if number == 0 else "", f"{mark} {name}: {remark.text}{more}")
     for number, cause in enumerate(causes, 1):
         writer.text("because" if number == 1 else "", _numbered(causes, number) + cause.text)
     for number, impact in enumerate(verdict.impact[:MOST_IMPACT]):

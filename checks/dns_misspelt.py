@@ -1,0 +1,83 @@
+"""Whether KMS records stand under a name that no client asks for.
+
+What it looks at: SRV records at names near _vlmcs._tcp.<domain>: swapped letters, the wrong protocol, a missing
+underscore, the bare domain.
+Why it matters: a record made by hand under a wrong name looks fine in the DNS console, and no client ever finds it.
+What to do: make the record again under the right name, and delete the wrong one.
+"""
+
+from collections.abc import Iterator
+
+from kmsdiag import discovery
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
+from kmsdiag.model.answer import SrvAnswer
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.finding import Finding
+from kmsdiag.model.outcome import State
+from kmsdiag.model.request import Request, SrvQuery
+from kmsdiag.model.target import Subject, join_host_port
+
+_PREFIXES = ("_vmlcs._tcp.", "_vlcms._tcp.", "_vlmcs._udp.", "vlmcs._tcp.", "_vlmcs.tcp.", "vlmcs.tcp.", "_vlmcs.", "")
+"""Names seen misspelt in Microsoft's own documentation issues (_vmlcs), and the usual slips; "" is the domain itself."""
+
+META = CheckMeta(
+    title="Misspelt KMS records",
+    codes={
+        "none": Code(Severity.OK, "{domain} has no KMS record under a near-miss name ({count} names tried)."),
+        "found": Code(
+            Severity.WARNING,
+            "{wrong} holds an SRV record ({hosts}); clients ask for {name} only.",
+            "No client finds these hosts through that record.",
+            (
+                Fix(
+                    Where.DNS_SERVER,
+                    "see the record, make it again under the right name, delete this one",
+                    "Get-DnsServerResourceRecord -ZoneName {domain} -RRType Srv",
+                ),
+            ),
+        ),
+        "wildcard": Code(
+            Severity.NOT_ASSESSED,
+            "Every name in {domain} has an SRV record (a wildcard), so a misspelt one can't be told.",
+        ),
+        "could_not_ask": Code(Severity.NOT_ASSESSED, "Near-miss names of {domain} could not be asked for: {outcome}."),
+    },
+    tags=frozenset({"dns"}),
+    since="0.1",
+    references=("RFC 2782", "Microsoft windowsserverdocs issues 4170 and 4214 (the spelling _vmlcs)"),
+)
+
+subjects = domains
+
+
+def _queries(subject: Subject, seen: Evidence) -> tuple[SrvQuery, ...]:
+    server = seen.target.servers[0]
+    return tuple(SrvQuery(name=f"{prefix}{subject.name}", server=server) for prefix in _PREFIXES)
+
+
+def ask(subject: Subject, seen: Evidence) -> Iterator[Request[SrvAnswer]]:
+    """The near-miss names, and one that nobody made."""
+    yield discovery.random_srv(subject, seen)
+    yield from _queries(subject, seen)
+
+
+def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
+    """One finding a wrong name that holds records."""
+    random = discovery.random_srv(subject, seen)
+    if seen[random].records:
+        yield say("wildcard", (random,), domain=subject.name)
+        return
+    queries = _queries(subject, seen)
+    content = True
+    for query in queries:
+        answer = seen[query]
+        if answer.records:
+            content = False
+            hosts = tuple(join_host_port(record.target, record.port) for record in answer.records)
+            name = f"_vlmcs._tcp.{subject.name}"
+            yield say("found", (query,), wrong=query.name, hosts=hosts, name=name, domain=subject.name)
+        elif answer.outcome.state is State.FAIL and not answer.outcome.is_absence:
+            yield say("could_not_ask", (query,), domain=subject.name, outcome=answer.outcome.words)
+            return
+    if content:
+        yield say("none", queries, domain=subject.name, count=len(queries))
