@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from kmsdiag import diagnosis, registry
-from kmsdiag.bundle import encode
+from kmsdiag.bundle import Bundle, encode
 from kmsdiag.model.report import Report, Vantage
 from kmsdiag.model.target import Target
 from kmsdiag.probes.live import LiveAnswerer
@@ -34,8 +35,8 @@ class Parts(msgspec.Struct):
     headline: str
 
 
-async def _gather(target: Target, timeout: float, found: registry.Registry) -> diagnosis.Bundle:
-    async with LiveAnswerer(ProbeSettings(timeout=timeout)) as answerer:
+async def _gather(target: Target, settings: ProbeSettings, found: registry.Registry) -> Bundle:
+    async with LiveAnswerer(settings) as answerer:
         return await diagnosis.gather(target, found, answerer, Vantage(label="bench"))
 
 
@@ -43,7 +44,7 @@ def diagnose(target: Target, timeout: float, checks: tuple[str, ...] = ()) -> tu
     """Gather, judge, render."""
     found = registry.discover().select(checks)
     times = [time.perf_counter()]
-    bundle = asyncio.run(_gather(target, timeout, found))
+    bundle = asyncio.run(_gather(target, ProbeSettings(timeout=timeout), found))
     times.append(time.perf_counter())
     report = diagnosis.judge(bundle, found)
     times.append(time.perf_counter())
@@ -51,16 +52,19 @@ def diagnose(target: Target, timeout: float, checks: tuple[str, ...] = ()) -> tu
     times.append(time.perf_counter())
     encode(bundle)
     times.append(time.perf_counter())
-    parts = [round(after - before, 4) for before, after in zip(times, times[1:], strict=False)]
-    counts, verdict = report.counts, report.verdict
+    gather, judge, render, write = (round(after - before, 4) for before, after in itertools.pairwise(times))
+    counts = report.counts
     return report, Parts(
-        *parts,
-        counts.dns_messages,
-        counts.tcp_connections,
-        counts.rpc_binds,
-        counts.questions,
-        verdict.state.value,
-        verdict.headline,
+        gather=gather,
+        judge=judge,
+        render=render,
+        bundle=write,
+        dns_messages=counts.dns_messages,
+        tcp_connections=counts.tcp_connections,
+        rpc_binds=counts.rpc_binds,
+        questions=counts.questions,
+        verdict=report.verdict.state.value,
+        headline=report.verdict.headline,
     )
 
 

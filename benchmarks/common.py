@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -124,7 +125,8 @@ def process(command: Sequence[str], ready: Callable[[], bool], log: Path) -> Ite
 def bind(folder: Path, port: int, zone: str, origin: str = "bench.test") -> Iterator[None]:
     """BIND on 127.0.0.1 with one zone; it sends nothing anywhere."""
     need("named", "dig")
-    (folder / "zone").write_text(f"$TTL 3600\n@ IN SOA ns hostmaster 1 3600 600 86400 60\n@ IN NS ns\nns IN A 127.0.0.1\n{zone}")
+    head = "$TTL 3600\n@ IN SOA ns hostmaster 1 3600 600 86400 60\n@ IN NS ns\nns IN A 127.0.0.1\n"
+    (folder / "zone").write_text(head + zone)
     (folder / "named.conf").write_text(
         f"""options {{
             directory "{folder}"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
@@ -148,7 +150,6 @@ def bind(folder: Path, port: int, zone: str, origin: str = "bench.test") -> Iter
 @contextlib.contextmanager
 def responder(folder: Path, address: str, port: int) -> Iterator[None]:
     """A process that accepts connections at ``address`` (0.0.0.0: every one) and answers binds as a KMS host does."""
-    import socket
 
     def ready() -> bool:
         with socket.socket() as sock:

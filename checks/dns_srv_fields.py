@@ -6,12 +6,12 @@ the clients; a TTL decides how long a mistake lives.
 What to do: correct the record by hand, or let the KMS host publish its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kmsdiag import choice, discovery
 from kmsdiag.check import CheckMeta, Code, Severity, domains, say
 from kmsdiag.knowledge.limits import LONG_TTL
-from kmsdiag.model.answer import SrvAnswer
+from kmsdiag.model.answer import SrvAnswer, SrvRecord
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.request import Request, SrvQuery
@@ -52,7 +52,7 @@ META = CheckMeta(
             "{name} has a TTL of {ttl} s ({days} days).",
             "A change of the record takes that long to reach all clients.",
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "{domain} has no SRV record to look at."),
+        "nothing": Code(Severity.NOT_ASSESSED, "No SRV record of {domain} is known that names a host."),
     },
     tags=frozenset({"dns"}),
     since="0.1",
@@ -72,18 +72,20 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     judged: set[tuple[object, ...]] = set()
     for query in discovery.srv_queries(subject, seen):
         answer = seen[query]
-        shape = tuple((record.priority, record.weight, record.port, record.target) for record in answer.records)
-        if answer.records and shape not in judged:
+        # The root as a target says that there is no service; its other fields mean nothing.
+        records = tuple(record for record in answer.records if record.target != discovery.ROOT)
+        shape = tuple((record.priority, record.weight, record.port, record.target) for record in records)
+        if records and shape not in judged:
             judged.add(shape)
-            yield from _judge_records(query, answer)
+            yield from _judge_records(query, records)
     if not judged:
         because = tuple(discovery.srv_queries(subject, seen))
         yield say("nothing", because, domain=subject.name)
 
 
-def _judge_records(query: SrvQuery, answer: SrvAnswer) -> Iterator[Finding]:
-    name, because, records = query.name, (query,), answer.records
-    named = sorted({(record.target, record.port) for record in records if record.target != discovery.ROOT})
+def _judge_records(query: SrvQuery, records: Sequence[SrvRecord]) -> Iterator[Finding]:
+    name, because = query.name, (query,)
+    named = sorted({(record.target, record.port) for record in records})
     other = tuple(join_host_port(target, port) for target, port in named if port != KMS_PORT)
     if other:
         yield say("other_port", because, name=name, hosts=other)

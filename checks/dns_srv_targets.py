@@ -60,7 +60,9 @@ META = CheckMeta(
             "{target} has only IPv6 addresses: {addresses}.",
             "Clients in networks with IPv4 alone can't reach it.",
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "{domain} publishes no host whose address could be looked up."),
+        "nothing": Code(
+            Severity.NOT_ASSESSED, "No published host of {domain} is known whose address could be looked up."
+        ),
     },
     tags=frozenset({"dns", "hosts"}),
     since="0.1",
@@ -86,6 +88,8 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
             yield from _judge_target(subject, service, seen)
     if not found:
         because = tuple(discovery.srv_queries(subject, seen))
+        for query in because:
+            seen[query]
         yield say("nothing", because, domain=subject.name)
 
 
@@ -115,7 +119,8 @@ def _judge_target(subject: Subject, service: Service, seen: Evidence) -> Iterato
             )
     addresses = tuple(discovery.addresses(service, seen))
     if addresses:
-        only_ipv6 = Family.IPV4 in seen.target.families and all(":" in address for address in addresses)
+        ipv4 = [answer for query, answer in answers if query.family is Family.IPV4]
+        only_ipv6 = bool(ipv4) and all(answer.outcome.is_absence for answer in ipv4)
         code = "only_ipv6" if only_ipv6 else "resolves"
         yield say(code, because, target=target, addresses=addresses)
     elif all(answer.outcome.is_absence for _query, answer in answers):

@@ -21,7 +21,7 @@ from kmsdiag.model.target import Subject
 META = CheckMeta(
     title="Private, public and cloud hosts",
     codes={
-        "private": Code(Severity.OK, "{target} has private addresses only: {addresses}."),
+        "private": Code(Severity.OK, "{target} has private addresses: {addresses}."),
         "public": Code(
             Severity.WARNING,
             "{target} has a public address: {addresses}.",
@@ -37,7 +37,7 @@ META = CheckMeta(
             "{target} has an address that other machines can't use: {addresses}.",
             "Each client is sent to itself or nowhere; DNS filters answer like this.",
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "{subject} has no address to look at."),
+        "nothing": Code(Severity.NOT_ASSESSED, "No address of {subject} is known to look at."),
     },
     tags=frozenset({"hosts", "policy"}),
     since="0.1",
@@ -73,7 +73,9 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
         if not kinds:
             judged.discard(service.target)
     if not judged:
-        because = tuple(discovery.srv_queries(subject, seen))
+        because = tuple(dict.fromkeys(discovery.ask(subject, seen)))
+        for request in because:
+            seen[request]
         yield say("nothing", because, subject=str(subject))
 
 

@@ -46,7 +46,7 @@ META = CheckMeta(
             "Clients of such a host get 0xC004F038: its count is too low.",
             (Fix(Where.KMS_HOST, "see a host's current count", "slmgr /dlv"),),
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "{domain} publishes no KMS host."),
+        "nothing": Code(Severity.NOT_ASSESSED, "No published KMS host of {domain} is known."),
     },
     tags=frozenset({"dns", "hosts"}),
     since="0.1",

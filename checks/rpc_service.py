@@ -33,80 +33,82 @@ _ABSTRACT_SYNTAX = 1
 META = CheckMeta(
     title="The KMS service behind the port",
     codes={
-        "kms": Code(Severity.OK, "{target} ({address}:{port}) accepts the KMS interface ({detail}, {latency} ms)."),
+        "kms": Code(
+            Severity.OK, "{target} ({address}, port {port}) accepts the KMS interface ({detail}, {latency} ms)."
+        ),
         "not_kms": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) is an RPC server without the KMS interface ({detail}).",
+            "{target} ({address}, port {port}) is an RPC server without the KMS interface ({detail}).",
             "The port belongs to another RPC service.",
             (_WHO,),
         ),
         "refused_bind": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) knows the bind and rejects it ({detail}).",
+            "{target} ({address}, port {port}) knows the bind and rejects it ({detail}).",
             "Clients are rejected in the same way.",
             (_RESTART, _WHO),
         ),
         "nak": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) answers with bind_nak: {detail}.",
+            "{target} ({address}, port {port}) answers with bind_nak: {detail}.",
             "The server is overloaded, or an RPC-aware firewall interferes.",
             (_RESTART, _WHO),
         ),
         "fault": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) answers the bind with a fault: {detail}.",
+            "{target} ({address}, port {port}) answers the bind with a fault: {detail}.",
             "That is no answer to a bind: not a KMS host.",
             (_WHO,),
         ),
         "silent": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) accepts TCP and does not answer the bind ({waited} s).",
+            "{target} ({address}, port {port}) accepts TCP and does not answer the bind ({waited} s).",
             "A proxy or firewall accepts in its place, or the service hangs.",
             (_RESTART, _WHO),
         ),
         "closed": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) accepts TCP and hangs up on the bind.",
+            "{target} ({address}, port {port}) accepts TCP and hangs up on the bind.",
             "Another service, or a firewall that inspects RPC.",
             (_WHO,),
         ),
         "reset": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) accepts TCP and resets the connection on the bind.",
+            "{target} ({address}, port {port}) accepts TCP and resets the connection on the bind.",
             "A firewall that inspects RPC, or a crashing service.",
             (_RESTART, _WHO),
         ),
         "incomplete": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) sent {detail}.",
+            "{target} ({address}, port {port}) sent {detail}.",
             "The path drops large packets (MTU), or this is no RPC server.",
             (_WHO,),
         ),
         "other_protocol": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) speaks {detail}: {excerpt}",
+            "{target} ({address}, port {port}) speaks {detail}: {excerpt}",
             "Another service owns the port.",
             (_WHO,),
         ),
         "malformed": Code(
             Severity.ERROR,
-            "{target} ({address}:{port}) answers with bytes that are no RPC ({detail}): {excerpt}",
+            "{target} ({address}, port {port}) answers with bytes that are no RPC ({detail}): {excerpt}",
             "What listens there is no KMS host.",
             (_WHO,),
         ),
         "no_connection": Code(
             Severity.WARNING,
-            "{target} ({address}:{port}) took one connection and not the next ({detail}).",
+            "{target} ({address}, port {port}) took one connection and not the next ({detail}).",
             "An overloaded host, or a limit on connections.",
             (Fix(Where.CLIENT, "test again from a client", "Test-NetConnection {address} -Port {port}"),),
         ),
         "answers_anything": Code(
             Severity.WARNING,
-            "{target} ({address}:{port}) accepts an interface that nobody has, too.",
+            "{target} ({address}, port {port}) accepts an interface that nobody has, too.",
             "Windows would reject it: this is no genuine RPC runtime, so its yes to KMS proves little.",
             (_WHO,),
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "{subject} has no open port to bind to."),
+        "nothing": Code(Severity.NOT_ASSESSED, "No open port of {subject} is known to bind to."),
     },
     tags=frozenset({"rpc", "network"}),
     since="0.1",
@@ -126,24 +128,24 @@ def _binds(endpoint: Endpoint, seen: Evidence) -> tuple[RpcBind, RpcBind]:
     return RpcBind(address=address, port=port), RpcBind(address=address, port=port, interface=_nonsense(seen))
 
 
-def _opened(endpoint: Endpoint, seen: Evidence) -> tuple[TcpConnect, ...]:
-    """The connections to an endpoint that came about."""
-    requests = (
+def _connects(endpoint: Endpoint, seen: Evidence) -> list[TcpConnect]:
+    return [
         TcpConnect(address=endpoint.address, port=endpoint.service.port, attempt=number + 1)
         for number in range(seen.target.tries)
-    )
-    return tuple(
-        request
-        for request in requests
-        if (answer := seen.get(request)) is not None and answer.outcome is TcpOutcome.OPEN
-    )
+    ]
+
+
+def _opened(endpoint: Endpoint, seen: Evidence) -> bool:
+    """Whether any connection to an endpoint came about."""
+    answers = (seen.get(request) for request in _connects(endpoint, seen))
+    return any(answer is not None and answer.outcome is TcpOutcome.OPEN for answer in answers)
 
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
-    """Discovery, a connection, a bind where it opened, and a second one where the first was accepted."""
+    """Discovery, connections, a bind where one opened, and a second bind where the first was accepted."""
     yield from discovery.ask(subject, seen)
     for endpoint in discovery.endpoints(subject, seen):
-        yield TcpConnect(address=endpoint.address, port=endpoint.service.port)
+        yield from _connects(endpoint, seen)
         if _opened(endpoint, seen):
             kms, nonsense = _binds(endpoint, seen)
             yield kms
@@ -155,10 +157,7 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding an open address, two where it says yes to everything."""
     bound = False
-    reasons: list[Request[Any]] = list(discovery.srv_queries(subject, seen))
     for endpoint in discovery.endpoints(subject, seen):
-        first = TcpConnect(address=endpoint.address, port=endpoint.service.port)
-        reasons.append(first)
         if not _opened(endpoint, seen):
             continue
         bound = True
@@ -169,7 +168,10 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
             args = _place(endpoint)
             yield say("answers_anything", (kms, nonsense), **args)
     if not bound:
-        yield say("nothing", tuple(reasons), subject=str(subject))
+        asked = tuple(dict.fromkeys(ask(subject, seen)))
+        for request in asked:
+            seen[request]
+        yield say("nothing", asked, subject=str(subject))
 
 
 def _place(endpoint: Endpoint) -> dict[str, str | int]:

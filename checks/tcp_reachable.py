@@ -49,7 +49,7 @@ META = CheckMeta(
         "unreachable": Code(
             Severity.ERROR,
             "{target} ({address}) can't be reached on TCP {port}: {icmp}, said by {sender}.",
-            "{meaning}.",
+            "That means: {meaning}.",
             (_TEST,),
         ),
         "reset": Code(
@@ -80,7 +80,7 @@ META = CheckMeta(
             "{target} ({address}) can't be tested from this machine: {outcome} ({errno}).",
             "This says nothing about the host.",
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "{subject} has no address to connect to."),
+        "nothing": Code(Severity.NOT_ASSESSED, "No address of {subject} is known to connect to."),
     },
     tags=frozenset({"tcp", "network"}),
     since="0.1",
@@ -106,6 +106,7 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
         if endpoint.service.port != KMS_PORT:
             answers = [seen.get(request) for request in requests]
             if all(answer is not None and answer.outcome.state is State.FAIL for answer in answers):
+                # A bind, not a connection: only KMS on 1688 makes the record's port the wrong one.
                 yield RpcBind(address=endpoint.address, port=KMS_PORT)
 
 
@@ -113,8 +114,10 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding an address, and one a host whose families differ."""
     endpoints = discovery.endpoints(subject, seen)
     if not endpoints:
-        because = tuple(discovery.srv_queries(subject, seen))
-        yield say("nothing", because, subject=str(subject))
+        discovered = tuple(dict.fromkeys(discovery.ask(subject, seen)))
+        for request in discovered:
+            seen[request]
+        yield say("nothing", discovered, subject=str(subject))
         return
     by_service: dict[tuple[str, int], list[tuple[Endpoint, State]]] = {}
     for endpoint in endpoints:
@@ -146,7 +149,7 @@ def _judge_endpoint(
         yield say("open", because, **place, port=port, latency=f"{latency:.1f}")
         return
     first = answers[0]
-    if port != KMS_PORT:
+    if port != KMS_PORT and all(answer.outcome.state is State.FAIL for answer in answers):
         bind = RpcBind(address=endpoint.address, port=KMS_PORT)
         other = seen.get(bind)
         if other is not None and other.outcome is RpcOutcome.ACCEPTED:

@@ -138,6 +138,100 @@ class Inquiry:
             self.feed(request, reason)
 
 
+class _Gathering:
+    """One run of asking: the questions under way, those that wait for room, and the units to be asked again."""
+
+    def __init__(
+        self, inquiry: Inquiry, answerer: Answerer, budget: Budget, on_progress: Callable[[Progress], None] | None
+    ) -> None:
+        self.done = asyncio.Event()
+        self.failure: BaseException | None = None
+        self._inquiry = inquiry
+        self._answerer = answerer
+        self._room = budget.concurrency
+        self._on_progress = on_progress
+        self._progress = Progress()
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Request[Any]] = deque()
+        self._tasks: dict[asyncio.Task[None], Request[Any]] = {}
+        self._resting = 0
+        self._ended = False
+
+    def begin(self) -> None:
+        """Ask every unit for the first time."""
+        for unit in self._inquiry.units:
+            self._want(self._inquiry.ask(unit))
+        self._see_whether_done()
+
+    async def end(self) -> None:
+        """Cancel what is still under way; units that rest are not asked any more."""
+        self._ended = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.remove_done_callback(self._finished)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _want(self, requests: Iterable[Request[Any]]) -> None:
+        for request in requests:
+            self._progress.asked += 1
+            if request.connects:
+                self._queue.append(request)
+            else:
+                self._start(request)
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._queue and self._room > 0:
+            self._room -= 1
+            self._start(self._queue.popleft())
+
+    def _start(self, request: Request[Any]) -> None:
+        task = self._loop.create_task(self._put(request))
+        self._tasks[task] = request
+        task.add_done_callback(self._finished)
+
+    async def _put(self, request: Request[Any]) -> None:
+        try:
+            answer: Answer | str = await self._answerer.answer(request)
+        except NoAnswer as reason:
+            answer = str(reason)
+        for unit in self._inquiry.feed(request, answer):
+            self._schedule(unit)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._room += self._tasks.pop(task).connects
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A probe turns whatever the network does into an answer, so this is a bug of kmsdiag: end and say so.
+            self.failure = self.failure or error
+            self.done.set()
+        self._fill()
+        if self._on_progress is not None:
+            self._progress.open = self._inquiry.open
+            self._on_progress(self._progress)
+        self._see_whether_done()
+
+    def _schedule(self, unit: _Unit) -> None:
+        # Asking costs as much as the unit is large. Where all its answers are in, it goes at once; until then it rests.
+        self._resting += 1
+        rest = unit.rested_at - time.perf_counter() if unit.waiting else 0.0
+        if rest <= 0:
+            self._loop.call_soon(self._again, unit)
+        else:
+            self._loop.call_later(rest, self._again, unit)
+
+    def _again(self, unit: _Unit) -> None:
+        if self._ended:
+            return
+        self._resting -= 1
+        self._want(self._inquiry.ask(unit))
+        self._see_whether_done()
+
+    def _see_whether_done(self) -> None:
+        if not self._tasks and not self._queue and not self._resting:
+            self.done.set()
+
+
 async def gather(
     inquiry: Inquiry,
     answerer: Answerer,
@@ -146,93 +240,21 @@ async def gather(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> bool:
     """Put questions until none is open, the deadline is over or ``stop`` is set. Returns whether it was stopped."""
-    loop = asyncio.get_running_loop()
-    progress = Progress()
-    queue: deque[Request[Any]] = deque()
-    tasks: dict[asyncio.Task[None], Request[Any]] = {}
-    connecting = 0
-    done = asyncio.Event()
-    failure: list[BaseException] = []
-
-    def want(requests: Iterable[Request[Any]]) -> None:
-        for request in requests:
-            progress.asked += 1
-            if request.connects:
-                queue.append(request)
-            else:
-                start(request)
-        fill()
-
-    def start(request: Request[Any]) -> None:
-        task = loop.create_task(put(request))
-        tasks[task] = request
-        task.add_done_callback(finished)
-
-    def fill() -> None:
-        nonlocal connecting
-        while queue and connecting < budget.concurrency:
-            connecting += 1
-            start(queue.popleft())
-
-    async def put(request: Request[Any]) -> None:
-        try:
-            answer: Answer | str = await answerer.answer(request)
-        except NoAnswer as reason:
-            answer = str(reason)
-        for unit in inquiry.feed(request, answer):
-            schedule(unit)
-
-    def finished(task: asyncio.Task[None]) -> None:
-        nonlocal connecting
-        request = tasks.pop(task)
-        connecting -= request.connects
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # A probe turns whatever the network does into an answer, so this is a bug of kmsdiag: end and say so.
-            failure.append(error)
-            done.set()
-        fill()
-        progress.open = inquiry.open
-        if on_progress is not None:
-            on_progress(progress)
-        if not tasks and not queue and not scheduled:
-            done.set()
-
-    scheduled: set[int] = set()
-
-    def schedule(unit: _Unit) -> None:
-        # Asking costs as much as the unit is large. Where all its answers are in, it goes at once; until then it rests.
-        rest = unit.rested_at - time.perf_counter()
-        scheduled.add(id(unit))
-        if unit.waiting == 0 or rest <= 0:
-            loop.call_soon(again, unit)
-        else:
-            loop.call_later(rest, again, unit)
-
-    def again(unit: _Unit) -> None:
-        scheduled.discard(id(unit))
-        want(inquiry.ask(unit))
-        if not tasks and not queue and not scheduled:
-            done.set()
-
-    for unit in inquiry.units:
-        want(inquiry.ask(unit))
-    if not tasks:
-        done.set()
+    run = _Gathering(inquiry, answerer, budget, on_progress)
+    run.begin()
     stopped = asyncio.ensure_future(stop.wait())
-    finishing = asyncio.ensure_future(done.wait())
+    finishing = asyncio.ensure_future(run.done.wait())
     try:
         await asyncio.wait((stopped, finishing), timeout=budget.seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         interrupted = stopped.done()
         complete = finishing.done()
-        for task in list(tasks):
-            task.remove_done_callback(finished)
-            task.cancel()
         stopped.cancel()
         finishing.cancel()
-        await asyncio.gather(*tasks, stopped, finishing, return_exceptions=True)
-    if failure:
-        raise failure[0]
+        await run.end()
+        await asyncio.gather(stopped, finishing, return_exceptions=True)
+    if run.failure is not None:
+        raise run.failure
     if interrupted:
         inquiry.give_up("interrupted")
     elif not complete:

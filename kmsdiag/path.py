@@ -344,7 +344,7 @@ def _impact(subject: Subject, seen: Evidence, paths: Sequence[Path]) -> Impact |
 
     None where a domain has no records to choose from and that is known to be the server's doing, or nothing is known.
     """
-    answered = [answer for _query, answer in discovery.srv_answers(subject, seen) if answer.outcome.state is State.OK]
+    answered = [answer for _query, answer in discovery.srv_answers(subject, seen) if answer.records]
     if not answered:
         failing = paths and all(path.state is PathState.FAIL for path in paths)
         return Impact(domain=subject.name, hosts=0, first_pick_dead=1, delayed=0, fails=1) if failing else None

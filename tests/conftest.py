@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Any, Self
 
+import msgspec
 import pytest
 
 from kmsdiag import diagnosis
@@ -59,6 +60,9 @@ def _qualified(name: str) -> str:
     return name if "." in name or ":" in name else f"{name}.{DOMAIN}"
 
 
+_DEFAULT = Target(nonce="fixture")
+
+
 class World:
     """What each question is answered in one world. Methods return the world, so that it reads as one sentence."""
 
@@ -71,15 +75,12 @@ class World:
         tries: int = 1,
         expected: Expected | None = None,
     ) -> None:
-        self.target = Target(
-            domains=domains,
-            hosts=hosts,
-            servers=servers,
-            families=families,
-            tries=tries,
-            expected=expected or Expected(),
-            nonce="fixture",
-        )
+        # Only what differs is passed, so that a recording shows only what differs.
+        given = {"domains": domains, "hosts": hosts, "servers": servers, "families": families, "tries": tries}
+        special = {key: value for key, value in given.items() if value != getattr(_DEFAULT, key)}
+        if expected is not None:
+            special["expected"] = expected
+        self.target = msgspec.structs.replace(_DEFAULT, **special)
         self.facts: dict[Request[Any], Answer] = {}
         self.unanswered: dict[Request[Any], str] = {}
 

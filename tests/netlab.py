@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,6 @@ REQUIRE_ALL: Final = "KMSDIAG_REQUIRE_ALL"
 OUTSIDE: Final = "no network lab; run it as: python tests/netlab.py python -m pytest"
 
 _CLONE_NEWNET: Final = 0x40000000
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _NAMESPACES: Final = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # A private /run lets `ip netns add` work without root, and its names never meet the machine's own.
 _ENTER: Final = "mount -t tmpfs tmpfs /run && ip link set lo up"
@@ -118,7 +117,10 @@ class Lab:
         _ip(switch, "link add br0 type bridge\nlink set br0 up")
         for host, number in self._hosts.items():
             namespace = self._add_namespace(host)
-            _ip(switch, f"link add p{number} type veth peer name eth0 netns {namespace}\nlink set p{number} master br0 up")
+            _ip(
+                switch,
+                f"link add p{number} type veth peer name eth0 netns {namespace}\nlink set p{number} master br0 up",
+            )
             # nodad: an IPv6 address is usable at once.
             _ip(
                 namespace,
@@ -133,6 +135,8 @@ class Lab:
         namespace = self._prefix + name
         _run("ip", "netns", "add", namespace)
         self._namespaces.append(namespace)
+        # No waiting for link-local addresses to be found unique; there is nobody else.
+        self.sysctl(name, "ipv6/conf/default/accept_dad", 0)
         return namespace
 
     def v4(self, host: str) -> str:
@@ -147,16 +151,21 @@ class Lab:
         """IPv4 and IPv6 address of a host."""
         return self.v4(host), self.v6(host)
 
-    def link(self, first: str, second: str, v4_net: str, v6_net: str) -> None:
-        """Join two hosts by a wire of their own: ``first`` gets address 1 and ``second`` 2 of 10.77.1 and fd78::."""
-        one, two = self._prefix + first, self._prefix + second
-        name = f"to-{second}"[:15]
-        _ip(one, f"link add {name} type veth peer name to-{first} netns {two}")
-        for namespace, end, last in ((one, name, 1), (two, f"to-{first}", 2)):
-            _ip(
-                namespace,
-                f"addr add {v4_net}.{last}/24 dev {end}\naddr add {v6_net}{last}/64 dev {end} nodad\nlink set {end} up",
-            )
+    def add_behind(self, router: str, host: str) -> None:
+        """Add a host with 10.77.1.2 and fd78::2 behind another one, which becomes a router (by ``to-<host>``)."""
+        inner, outer = self._prefix + router, self._add_namespace(host)
+        _ip(
+            inner,
+            f"link add to-{host} type veth peer name eth0 netns {outer}\naddr add 10.77.1.1/24 dev to-{host}\n"
+            f"addr add fd78::1/64 dev to-{host} nodad\nlink set to-{host} up",
+        )
+        _ip(
+            outer,
+            "link set lo up\naddr add 10.77.1.2/24 dev eth0\naddr add fd78::2/64 dev eth0 nodad\nlink set eth0 up\n"
+            "route add default via 10.77.1.1\nroute add default via fd78::1",
+        )
+        self.sysctl(router, "ipv4/ip_forward", 1)
+        self.sysctl(router, "ipv6/conf/all/forwarding", 1)
 
     def ip(self, host: str, commands: str) -> None:
         """Run ``ip`` commands (one a line, without the word ip) in a host."""
@@ -174,7 +183,7 @@ class Lab:
             try:
                 self._enter(host)
                 future.set_result(function(*args, **kwargs))
-            except BaseException as error:  # whatever it was, it is the caller's
+            except BaseException as error:  # noqa: BLE001  # whatever it was, it is the caller's
                 future.set_exception(error)
 
         thread = threading.Thread(target=work, name=f"in {host}", daemon=True)
@@ -191,7 +200,7 @@ class Lab:
     def _enter(self, host: str) -> None:
         # os.setns came with Python 3.12. It moves this thread alone, for the rest of its life.
         with open(f"/run/netns/{self._prefix}{host}", "rb") as namespace:  # noqa: PTH123
-            if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET):
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number), host)
 
@@ -300,7 +309,7 @@ def how() -> tuple[list[str] | None, str]:
     return None, reason
 
 
-def enter(command: Sequence[str]) -> int:
+def enter(command: list[str]) -> int:
     """Run a command inside the lab, or where there can be none, plainly; its exit status."""
     arguments, reason = how()
     if arguments is None:

@@ -58,6 +58,7 @@ class DnsServer:
         self._transport: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
         self._held: list[socket.socket] = []
+        self._busy: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "DnsServer":
         udp, tcp = _one_port()
@@ -80,6 +81,9 @@ class DnsServer:
             self._transport.abort()
         if self._server is not None:
             self._server.close()
+        for task in list(self._busy):
+            task.cancel()
+        await asyncio.gather(*self._busy, return_exceptions=True)
         for sock in self._held:
             sock.close()
 
@@ -152,7 +156,12 @@ class DnsServer:
             answer.authority.append(soa)
 
     async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        task = asyncio.current_task()
+        if task is not None:
+            self._busy.add(task)
+            task.add_done_callback(self._busy.discard)
+        # Cancelled only when the lab closes; asyncio's stream server would print a traceback for a cancelled task.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 (size,) = struct.unpack("!H", await reader.readexactly(2))
                 answer = self.reply(await reader.readexactly(size), tcp=True)

@@ -139,6 +139,8 @@ def _dns_name(text: str, name: str) -> str:
             name = name.encode("idna").decode("ascii")
         except UnicodeError as error:
             raise TargetError(f"{text!r} is no DNS name: {error}") from None
+        if re.fullmatch(r"[0-9.]+", name):
+            raise TargetError(f"{text!r} is no DNS name: its digits read as {name}")
     for label in name.split("."):
         if not _LABEL.fullmatch(label):
             raise TargetError(f"{text!r} is no DNS name: {label!r} is no label (letters, digits, hyphens; at most 63)")

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import functools
 import socket
 import time
 from typing import Any, Final
@@ -19,6 +20,8 @@ KEEP: Final = 4096
 ENOUGH_TO_NAME: Final = 8
 """Bytes after which a protocol is known or stays unknown."""
 
+# A run binds to two interfaces, over and over.
+_encode_bind: Final = functools.lru_cache(maxsize=8)(rpc.encode_bind)
 
 _EXCERPT: Final = (RpcOutcome.OTHER_PROTOCOL, RpcOutcome.MALFORMED, RpcOutcome.INCOMPLETE)
 
@@ -52,7 +55,7 @@ async def _exchange(
     with sock:
         try:
             async with asyncio.timeout(max(0.05, limit - time.monotonic())):
-                await loop.sock_sendall(sock, rpc.encode_bind(request.interface))
+                await loop.sock_sendall(sock, _encode_bind(request.interface))
                 while _wants_more(received):
                     chunk = await loop.sock_recv(sock, rpc.MAX_FRAGMENT)
                     if not chunk:

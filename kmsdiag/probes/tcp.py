@@ -94,7 +94,7 @@ def icmp_of(record: bytes) -> Icmp | None:
     """Decode one IP_RECVERR control message; None where the error did not come as ICMP."""
     if len(record) < _EXTENDED_ERROR.size:
         return None
-    number, origin, kind, code, _pad, _info, _data = _EXTENDED_ERROR.unpack_from(record)
+    _number, origin, kind, code, _pad, _info, _data = _EXTENDED_ERROR.unpack_from(record)
     if origin not in _ORIGINS_ICMP:
         return None
     address = record[_EXTENDED_ERROR.size :]

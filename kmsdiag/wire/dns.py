@@ -194,7 +194,11 @@ def _record(names: _Names) -> Record:
     data: str | SrvData | None = None
     if kind in (SRV, CNAME, NS):
         with parser.restrict_to(length):
-            data = SrvData(*_SRV.unpack(parser.get_bytes(_SRV.size)), names.read()) if kind == SRV else names.read()
+            if kind == SRV:
+                priority, weight, port = _SRV.unpack(parser.get_bytes(_SRV.size))
+                data = SrvData(priority, weight, port, names.read())
+            else:
+                data = names.read()
     else:
         rdata = parser.get_bytes(length)
         if kind == A and length == 4:

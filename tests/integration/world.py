@@ -1,13 +1,13 @@
 """What all integration tests share: how to ask from a host of the lab, and the real servers they ask."""
 
 import contextlib
-import socketserver
 import socket
+import socketserver
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import dns.exception
 import dns.message
@@ -16,11 +16,10 @@ import dns.rcode
 
 from kmsdiag import diagnosis, registry
 from kmsdiag.lab.rpc import bind_ack
-from kmsdiag.model.answer import AddressAnswer, Answer, RpcAnswer, SrvAnswer, TcpAnswer
-from kmsdiag.model.outcome import RpcOutcome, TcpOutcome
+from kmsdiag.model.answer import Answer
 from kmsdiag.model.report import Report, Vantage
-from kmsdiag.model.request import KMS_INTERFACE, AddressQuery, Request, RpcBind, SrvQuery, TcpConnect
-from kmsdiag.model.target import KMS_PORT, Family, Target
+from kmsdiag.model.request import KMS_INTERFACE, Request
+from kmsdiag.model.target import KMS_PORT, Target
 from kmsdiag.probes.live import LiveAnswerer
 from kmsdiag.probes.settings import ProbeSettings
 from kmsdiag.wire import rpc
@@ -112,6 +111,9 @@ def listening(lab: Lab, host: str, *addresses: str, port: int = KMS_PORT) -> Ite
         yield
 
 
+_APEX: Final = "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns\nns A {address}\n"
+
+
 def dns_ready(server: str, zone: str) -> bool:
     """Whether a DNS server answers for a zone by now."""
     try:
@@ -121,20 +123,32 @@ def dns_ready(server: str, zone: str) -> bool:
     return reply.rcode() == dns.rcode.NOERROR and bool(reply.answer)
 
 
-def start_named(lab: Lab, host: str, folder: Path, config: str, zones: dict[str, str], probe: str) -> None:
-    """BIND in a host, from these zones and options; returns when it answers for the zone ``probe``."""
-    options = (
-        f'options {{ directory "{folder}"; listen-on {{ {lab.v4(host)}; }}; listen-on-v6 {{ {lab.v6(host)}; }};'
-        " pid-file none; session-keyfile none; dnssec-validation no; empty-zones-enable no; notify no;"
+class Zone(NamedTuple):
+    """A zone's records besides SOA and NS, and its own options."""
+
+    records: str
+    options: str = ""
+
+
+def start_named(lab: Lab, host: str, folder: Path, zones: Mapping[str, Zone], options: str, probe: str) -> None:
+    """BIND in a host, with these zones and options; returns when it answers for the zone ``probe``."""
+    conf = [
+        f'options {{ directory "{folder}"; listen-on {{ {lab.v4(host)}; }}; listen-on-v6 {{ {lab.v6(host)}; }};',
+        "pid-file none; session-keyfile none; dnssec-validation no; empty-zones-enable no; notify no;",
         # Names that should not be in a zone are what these tests are about.
-        f" check-names primary ignore; {config} }};\ncontrols {{ }};\n"
-    )
-    for name, text in zones.items():
-        (folder / f"{name}.zone").write_text(text)
-    conf = folder / "named.conf"
-    conf.write_text(options)
-    process = lab.popen(host, "named", "-g", "-c", str(conf), "-n", "1", stderr=(folder / "log").open("w"))
-    wait_for(lab, host, process, folder / "log", lambda: dns_ready(lab.v4(host), probe))
+        f"check-names primary ignore; {options} }};\ncontrols {{ }};\n",
+    ]
+    for number, (name, zone) in enumerate(zones.items()):
+        (folder / f"{number}.zone").write_text(_APEX.format(address=lab.v4(host)) + zone.records + "\n")
+        conf.append(
+            f'zone "{name}" {{ type primary; file "{number}.zone"; check-integrity no; check-srv-cname ignore;'
+            f" {zone.options} }};\n"
+        )
+    (folder / "named.conf").write_text("\n".join(conf))
+    log = folder / "log"
+    with log.open("w") as stderr:
+        process = lab.popen(host, "named", "-g", "-c", str(folder / "named.conf"), "-n", "1", stderr=stderr)
+    wait_for(lab, host, process, log, lambda: dns_ready(lab.v4(host), probe))
 
 
 def wait_for(

@@ -1,0 +1,170 @@
+"""The tables: complete, well-formed, and free of what only looks like a command."""
+
+import ast
+import inspect
+import re
+import string
+from collections.abc import Iterator
+
+import pytest
+
+from kmsdiag.knowledge import icmp, limits
+from kmsdiag.knowledge.causes import CAUSES, CauseText
+from kmsdiag.knowledge.clouds import CLOUD_HOSTS
+from kmsdiag.model.answer import Icmp
+from kmsdiag.model.fix import Fix, Where
+from kmsdiag.model.outcome import Stage
+from kmsdiag.model.path import Basis
+from kmsdiag.model.target import parse_host
+from kmsdiag.probes import tcp
+from kmsdiag.registry import discover
+
+CODES = pytest.mark.parametrize(("code", "text"), CAUSES.items(), ids=CAUSES)
+
+
+def all_fixes() -> Iterator[Fix]:
+    """Every next step there is: of causes and of checks."""
+    for cause in CAUSES.values():
+        yield from cause.fixes
+    for check in discover().checks:
+        for code in check.module.META.codes.values():
+            yield from code.fixes
+
+
+FIXES = sorted(set(all_fixes()), key=repr)
+
+
+# ----------------------------------------------------------------------------------------------------- causes
+
+
+@CODES
+def test_a_cause_is_named_for_its_stage_and_says_something(code: str, text: CauseText) -> None:
+    stage, _dot, outcome = code.partition(".")
+    assert stage in set(Stage)
+    assert re.fullmatch(r"[a-z_]+", outcome)
+    assert text.headline == text.headline.strip()
+    assert not text.headline.endswith("."), "a headline is a clause"
+    assert text.text.endswith("."), "a text is sentences"
+    assert text.fixes, "there is always something to do next"
+
+
+@CODES
+def test_client_codes_are_hresults_and_the_one_on_screen_is_known(code: str, text: CauseText) -> None:
+    for one in (text.screen, text.event):
+        if one is not None:
+            assert re.fullmatch(r"0x[0-9A-F]{8}", one.code)
+            assert one.basis in (Basis.DOCUMENTED, Basis.INFERRED)
+    if not code.startswith("srv."):
+        assert text.screen is not None
+        assert text.screen.code == "0xC004F074", "a host was found and none answered: the umbrella code"
+    if text.event is not None:
+        assert text.event.code != "0xC004F074", "event 12288 has the reason behind it"
+
+
+@CODES
+def test_after_tcp_the_event_has_an_rpc_code(code: str, text: CauseText) -> None:
+    """Win32 errors 1700 to 1899 are RPC's; a client meets them once it has an address."""
+    if code.startswith(("tcp.", "rpc.")):
+        assert text.event is not None
+        facility, number = int(text.event.code, 16) >> 16, int(text.event.code, 16) & 0xFFFF
+        assert facility == 0x8007
+        assert 1700 <= number < 1900
+
+
+# --------------------------------------------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize("fix", FIXES, ids=lambda fix: fix.command or fix.text)
+def test_a_command_is_for_its_shell(fix: Fix) -> None:
+    assert fix.text
+    assert not fix.text.endswith("."), "a clause in front of a command"
+    if not fix.command:
+        return
+    words = fix.command.split()
+    if fix.where.shell == "sh":
+        assert words[0] == "dig", "nothing else is asked for from here"
+    else:
+        heads = [part.split()[0] for part in re.split(r"[;|]", fix.command)]
+        heads = [head.lstrip("(") for head in heads]
+        cmdlet = re.compile(r"[A-Z][a-z]+-[A-Z]\w+|slmgr|dcdiag|nslookup")
+        assert all(cmdlet.fullmatch(head) for head in heads), heads
+    if "slmgr /sdns" in fix.command or "Enable-NetFirewallRule" in fix.command or "Start-Service sppsvc" in fix.command:
+        assert fix.where is Where.KMS_HOST
+    if "DnsServerResourceRecord" in fix.command:
+        assert fix.where is Where.DNS_SERVER
+
+
+@pytest.mark.parametrize("fix", FIXES, ids=lambda fix: fix.command or fix.text)
+def test_a_template_leaves_quoting_to_the_filler(fix: Fix) -> None:
+    before = ""
+    for text, name, spec, conversion in string.Formatter().parse(fix.command):
+        before += text
+        if name is not None:
+            assert before.count("'") % 2 == 0
+            assert before.count('"') % 2 == 0
+            assert spec in ("", "quoted", "words")
+            assert spec != "words" or name == "at", "only what kmsdiag made itself is several words"
+            assert conversion is None
+
+
+def test_no_command_activates_or_disturbs() -> None:
+    """Next steps are for people who look for a fault: nothing spends a key, rearms, or sends a request."""
+    for fix in FIXES:
+        assert not re.search(r"/(ato|rearm|upk|cpky|ipk|skms)\b", fix.command), fix.command
+        assert "-Force" not in fix.command
+
+
+# ------------------------------------------------------------------------------------------------------- ICMP
+
+
+@pytest.mark.parametrize(
+    ("name", "sender", "meaning"),
+    [
+        ("communication administratively prohibited", "10.1.0.1", "a firewall rule forbids it on the way"),
+        ("communication administratively prohibited", "10.1.0.8", "a firewall rule forbids it"),
+        ("host administratively prohibited", "10.1.0.1", "a firewall rule forbids it on the way"),
+        ("network administratively prohibited", "10.1.0.1", "a firewall rule forbids it on the way"),
+        ("source address failed policy", "10.1.0.1", "a firewall rule forbids it on the way"),
+        ("port unreachable", "10.1.0.1", "a firewall rejects the port"),
+        ("port unreachable", "10.1.0.8", "the host itself rejects the port"),
+        ("host unreachable", "10.1.0.1", "no machine has this address on its network"),
+        ("address unreachable", "10.1.0.1", "no machine has this address on its network"),
+        ("network unreachable", "10.1.0.1", "a router on the way knows no route to it"),
+        ("no route to destination", "10.1.0.1", "a router on the way knows no route to it"),
+        ("reject route to destination", "10.1.0.1", "a router on the way knows no route to it"),
+        ("protocol unreachable", "10.1.0.8", "the packets are turned back"),
+        ("code 99", "10.1.0.1", "the packets are turned back"),
+    ],
+)
+def test_an_icmp_error_has_a_meaning(name: str, sender: str, meaning: str) -> None:
+    assert icmp.meaning(Icmp(3, 0, sender, name), "10.1.0.8") == meaning
+
+
+def test_every_name_that_the_meaning_looks_for_is_one_that_the_probe_gives() -> None:
+    """The two tables are in different modules; a name spelt in another way would never be met."""
+    given = {*tcp._ICMP4.values(), *tcp._ICMP6.values()}
+    tree = ast.parse(inspect.getsource(icmp.meaning))
+    compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    wanted = {
+        constant.value
+        for compare in compared
+        for part in (compare.left, *compare.comparators)
+        for constant in ast.walk(part)
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+    }
+    assert {"prohibited", "port unreachable", "host unreachable"} <= wanted
+    assert {word for word in wanted if not any(word in name for name in given)} == set()
+
+
+# ---------------------------------------------------------------------------------------------- clouds, limits
+
+
+@pytest.mark.parametrize("name", CLOUD_HOSTS)
+def test_cloud_hosts_are_written_as_answers_are(name: str) -> None:
+    assert parse_host(name).host == name
+    assert CLOUD_HOSTS[name]
+
+
+def test_limits_are_those_of_microsoft() -> None:
+    assert (limits.CLIENT_THRESHOLD, limits.SERVER_THRESHOLD, limits.HOSTS_PER_KEY) == (25, 5, 6)
+    assert limits.LONG_TTL == 24 * 60 * 60
