@@ -30,9 +30,7 @@ META = CheckMeta(
     title="Agreement of the DNS servers",
     codes={
         "agree": Code(Severity.OK, "All {count} servers of {domain} give the same records: {servers}."),
-        "single": Code(
-            Severity.OK, "{domain} is answered by one server only ({servers}); there is nothing to compare."
-        ),
+        "single": Code(Severity.OK, "{domain} is answered by one server only ({servers}): nothing to compare."),
         "differ": Code(
             Severity.ERROR,
             "{server} gives other records for {domain} than the newest copy: {difference}.",
@@ -72,7 +70,7 @@ META = CheckMeta(
         ),
         "no_zone": Code(
             Severity.NOT_ASSESSED,
-            "The authoritative servers of {domain} could not be found out ({outcome}); only configured ones were asked.",
+            "The authoritative servers of {domain} could not be found out ({outcome}); configured ones were asked.",
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "No server could be asked about {domain}, so none could be compared."),
     },
@@ -93,8 +91,7 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding a server that is not like the others, or one for all."""
     views = agreement.views(subject, seen)
     content = True
-    for finding in _judge_zone(subject, seen):
-        yield finding
+    yield from _judge_zone(subject, seen)
     best = agreement.reference(views)
     newest = agreement.newest_serial(views)
     for view in views:

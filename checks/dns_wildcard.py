@@ -31,7 +31,7 @@ META = CheckMeta(
         ),
         "rewritten": Code(
             Severity.WARNING,
-            "{random} has an address though nobody made it ({addresses}): a wildcard, or a resolver that rewrites NXDOMAIN.",
+            "{random} has an address though nobody made it ({addresses}): a wildcard, or NXDOMAIN rewritten.",
             "The name of a retired KMS host would still resolve, to a machine that is none.",
             (_DIG,),
         ),

@@ -43,7 +43,7 @@ class ServerView(NamedTuple):
 
     @property
     def knows(self) -> bool:
-        """Whether it gave a usable answer: records, or their absence. An authoritative one must say so with authority."""
+        """Whether it gave a usable answer, records or their absence; an authoritative server with authority."""
         if self.answer is None:
             return False
         usable = self.answer.outcome is DnsOutcome.ANSWERED or self.answer.outcome.is_absence

@@ -4,16 +4,20 @@ Checks and activation paths share this one description of what a client does, so
 """
 
 import functools
+import uuid
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import AddressAnswer, SrvAnswer, SrvRecord
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.request import AddressQuery, Request, SrvQuery
-from kmsdiag.model.target import Family, Subject, SubjectKind, as_address
+from kmsdiag.model.target import SYSTEM, Family, Subject, SubjectKind, as_address, split_server
 
 ROOT = "."
 """SRV target that says: the service is decidedly not offered here (RFC 2782)."""
+
+
+DNS_PORT = 53
 
 
 class Service(NamedTuple):
@@ -130,3 +134,21 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     yield from srv_queries(subject, seen)
     for service in services(subject, seen):
         yield from address_queries(service, seen)
+
+
+def random_label(seen: Evidence) -> str:
+    """A label that nobody made: derived from the run's nonce, so that a replay asks for the same one."""
+    return f"x{uuid.uuid5(uuid.NAMESPACE_OID, f'label {seen.target.nonce}').hex[:16]}"
+
+
+def random_srv(subject: Subject, seen: Evidence) -> SrvQuery:
+    """The SRV question for a sibling of the KMS record that nobody made."""
+    return SrvQuery(name=f"_{random_label(seen)}._tcp.{subject.name}", server=seen.target.servers[0])
+
+
+def at(server: str) -> str:
+    """A DNS server as dig takes it; "" for the machine's own."""
+    if server == SYSTEM:
+        return ""
+    address, port = split_server(server)
+    return f"@{address}" + (f" -p {port}" if port != DNS_PORT else "")

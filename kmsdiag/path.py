@@ -15,7 +15,7 @@ from kmsdiag.model.finding import Args, Scalar
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Impact, Path, PathState, Route, StageResult, VerdictState
 from kmsdiag.model.request import RpcBind, SrvQuery, TcpConnect
-from kmsdiag.model.target import KMS_PORT, SYSTEM, Subject, SubjectKind, as_address, split_server
+from kmsdiag.model.target import KMS_PORT, Subject, SubjectKind, as_address
 
 NOWHERE = "–"
 """Stands for a domain or a target that a path has none of."""
@@ -117,21 +117,13 @@ def _srv_fault(subject: Subject, query: SrvQuery, answer: SrvAnswer, path: Path)
         "name": query.name,
         "zone": subject.name,
         "server": server,
-        "at": _at(query.server),
+        "at": discovery.at(query.server),
         "detail": answer.detail or answer.rcode,
         "waited": seconds(answer.elapsed_ms),
     }
     # Absence is about the domain; everything else is about the server that was asked.
     thing = "" if answer.outcome.is_absence else server
     return Fault(f"srv.{answer.outcome}", Stage.SRV, thing, args, path.key, subject.name)
-
-
-def _at(server: str) -> str:
-    """The server as dig takes it."""
-    if server == SYSTEM:
-        return ""
-    address, port = split_server(server)
-    return f"@{address}" + (f" -p {port}" if port != 53 else "")
 
 
 def _service_path(subject: Subject, service: Service, seen: Evidence, faults: list[Fault]) -> Path:
@@ -226,7 +218,7 @@ def _name_fault(subject: Subject, service: Service, seen: Evidence, base: Args, 
     args = {
         **base,
         "server": answer.server or query.server,
-        "at": _at(query.server),
+        "at": discovery.at(query.server),
         "outcome": answer.outcome.words,
     }
     if subject.kind is SubjectKind.HOST:

@@ -82,11 +82,11 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole question of one run.
 
-    ``servers`` are DNS servers as ``address`` or ``address:port``, or ``system``;
-    ``tries`` is how many TCP connections each address gets; ``nonce`` seeds what must be
-    unguessable but the same on replay (an interface UUID that nobody registered). ``resolvers`` are
-    the machine's own DNS servers, which ``system`` stands for; ``suffixes`` are DNS suffixes of the clients besides those of the machine; ``clock``, ``trace`` and ``machine`` say whether clocks are compared, the way
-    to silent hosts is followed, and the settings of this machine are part of the question.
+    ``servers`` are DNS servers as ``address`` or ``address:port``, or ``system``, which stands for the machine's own
+    ``resolvers``; ``tries`` is how many TCP connections each address gets; ``nonce`` seeds what must be unguessable but
+    the same on replay (an interface UUID that nobody registered, a label that nobody made). ``suffixes`` are DNS
+    suffixes of the clients besides those of the machine. ``clock``, ``trace`` and ``machine`` say whether clocks are
+    compared, the way to silent hosts is followed, and the settings of this machine are part of the question.
     """
 
     domains: tuple[str, ...] = ()

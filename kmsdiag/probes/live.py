@@ -8,13 +8,16 @@ from kmsdiag.model.request import (
     AddressQuery,
     ClockQuery,
     MachineSettings,
+    NsQuery,
     Request,
     RpcBind,
+    SoaQuery,
     SrvQuery,
     SystemLookup,
     TcpConnect,
+    TcpTrace,
 )
-from kmsdiag.probes import clock, machine, rpc, tcp
+from kmsdiag.probes import clock, machine, rpc, tcp, trace
 from kmsdiag.probes.dns import DnsClient
 from kmsdiag.probes.settings import ProbeSettings
 
@@ -41,8 +44,14 @@ class LiveAnswerer:
                 return await self._dns.srv(request)
             case AddressQuery():
                 return await self._dns.addresses(request)
+            case SoaQuery():
+                return await self._dns.soa(request)
+            case NsQuery():
+                return await self._dns.ns(request)
             case TcpConnect():
                 return await tcp.ask(request, self._settings)
+            case TcpTrace():
+                return await trace.ask(request, self._settings)
             case RpcBind():
                 return await rpc.ask(request, self._settings)
             case ClockQuery():

@@ -1,0 +1,178 @@
+"""Where the way to a silent KMS host ends.
+
+What it looks at: for each address that leaves connections unanswered, the routers that answer on the way to it (TCP
+packets whose time to live runs out at one router after the other; nothing but SYNs is sent).
+Why it matters: a client shows 0xC004F074 wherever the packets are dropped. The last router that answers says whose
+firewall or network it is.
+What to do: ask whoever runs the last router that answers, and the next one; where none is silent, look at the host.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kmsdiag import discovery
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts, say
+from kmsdiag.model.answer import Hop, TraceAnswer
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.finding import Finding
+from kmsdiag.model.outcome import TcpOutcome, TraceOutcome
+from kmsdiag.model.request import Request, TcpConnect, TcpTrace
+from kmsdiag.model.target import Subject
+
+MOST: Final = 8
+"""Silent addresses of one subject whose way is followed; more of them seldom end in more places."""
+
+_LOOP: Final = 3
+"""Answers of one router on one way from which on the packets run in a circle; two may come from two paths."""
+
+_FOLLOW = (
+    Fix(Where.HERE, "follow the way with other means", "sudo traceroute -T -p {port} {address}"),
+    Fix(Where.CLIENT, "follow the way from a client", "Test-NetConnection {address} -TraceRoute"),
+)
+
+META = CheckMeta(
+    title="The way to silent hosts",
+    codes={
+        "not_needed": Code(Severity.OK, "No address of {subject} leaves connections unanswered."),
+        "last_hop": Code(
+            Severity.INFO,
+            "The way to {address} port {port}: the last router that answers is {hop} ({hops}).",
+            "The packets are dropped there or behind it, at the latest by the host itself.",
+            _FOLLOW,
+        ),
+        "no_hop": Code(
+            Severity.INFO,
+            "The way to {address} port {port}: not even a first router answers.",
+            "Either there is none, because the host is in this network and is silent itself; or the packets are dropped"
+            " close to this machine.",
+            _FOLLOW,
+        ),
+        "loop": Code(
+            Severity.WARNING,
+            "The way to {address} port {port} runs in a circle: {routers}.",
+            "Each of these routers takes another one for the way to the host; no packet arrives.",
+            _FOLLOW,
+        ),
+        "turned_back": Code(
+            Severity.INFO,
+            "The way to {address} port {port} ends after {hops}: {detail}.",
+            "Connections wait in silence all the same where this comes late, or not for each packet.",
+            _FOLLOW,
+        ),
+        "reached": Code(
+            Severity.INFO,
+            "The way to {address} port {port} is open now ({hops}): {detail}.",
+            "The connection before it was not answered: packets get lost, or not every source port is let through.",
+            (Fix(Where.CLIENT, "test it several times", "Test-NetConnection {address} -Port {port}"),),
+        ),
+        "more": Code(Severity.NOT_ASSESSED, "The way to {count} more silent addresses of {subject} was not followed."),
+        "not_permitted": Code(
+            Severity.NOT_ASSESSED,
+            "The way to {address} port {port} may not be followed: {detail}.",
+            "",
+            _FOLLOW,
+        ),
+        "not_possible": Code(
+            Severity.NOT_ASSESSED,
+            "The way to {address} port {port} can't be followed from here: {detail}.",
+            "",
+            _FOLLOW,
+        ),
+        "off": Code(Severity.NOT_ASSESSED, "The way to silent hosts is not followed: it was switched off."),
+        "nothing": Code(Severity.NOT_ASSESSED, "No address of {subject} is known to which there could be a way."),
+    },
+    tags=frozenset({"tcp", "network"}),
+    since="0.2",
+    references=("RFC 792", "RFC 4443", "Microsoft: Error 0xC004F074 when you activate Windows (KB 974998)"),
+)
+
+subjects = domains_and_hosts
+
+
+def _connects(subject: Subject, seen: Evidence) -> tuple[TcpConnect, ...]:
+    """The first connection to each address and port."""
+    found = (
+        TcpConnect(address=endpoint.address, port=endpoint.service.port)
+        for endpoint in discovery.endpoints(subject, seen)
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _silent(connects: tuple[TcpConnect, ...], seen: Evidence) -> list[TcpConnect]:
+    """Those that nobody answered; none before all of them ended, so that it is always the same ones."""
+    answers = [(connect, seen.get(connect)) for connect in connects]
+    if any(answer is None for _connect, answer in answers):
+        return []
+    return [connect for connect, answer in answers if answer is not None and answer.outcome is TcpOutcome.TIMEOUT]
+
+
+def _trace(connect: TcpConnect) -> TcpTrace:
+    return TcpTrace(address=connect.address, port=connect.port)
+
+
+def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
+    """Discovery and a connection to each address; once all that is known, the way to those that are silent."""
+    if not seen.target.trace:
+        return
+    discovered = tuple(discovery.ask(subject, seen))
+    yield from discovered
+    connects = _connects(subject, seen)
+    yield from connects
+    if all(seen.get(request) is not None for request in discovered):
+        for connect in _silent(connects, seen)[:MOST]:
+            yield _trace(connect)
+
+
+def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
+    """One finding a silent address."""
+    if not seen.target.trace:
+        yield say("off", ())
+        return
+    discovered = tuple(dict.fromkeys(discovery.ask(subject, seen)))
+    connects = _connects(subject, seen)
+    for request in (*discovered, *connects):
+        seen[request]
+    if not connects:
+        yield say("nothing", discovered, subject=str(subject))
+        return
+    silent = _silent(connects, seen)
+    if not silent:
+        yield say("not_needed", connects, subject=str(subject))
+        return
+    if len(silent) > MOST:
+        yield say("more", tuple(silent[MOST:]), subject=str(subject), count=len(silent) - MOST)
+    for connect in silent[:MOST]:
+        trace = _trace(connect)
+        if seen.get(trace) is not None:
+            yield _judge_trace(connect, trace, seen[trace])
+    # What was not followed is a gap, and hides nothing of what was.
+    for connect in silent[:MOST]:
+        seen[_trace(connect)]
+
+
+def _judge_trace(connect: TcpConnect, trace: TcpTrace, answer: TraceAnswer) -> Finding:
+    because: tuple[Request[Any], ...] = (connect, trace)
+    address, port = trace.address, trace.port
+    if answer.outcome in (TraceOutcome.NOT_PERMITTED, TraceOutcome.NOT_POSSIBLE):
+        return say(answer.outcome.value, because, address=address, port=port, detail=answer.detail)
+    count = len(answer.hops)
+    hops = "1 hop" if count == 1 else f"{count} hops"
+    if answer.outcome is TraceOutcome.REACHED:
+        return say("reached", because, address=address, port=port, hops=hops, detail=answer.detail)
+    if answer.detail:
+        return say("turned_back", because, address=address, port=port, hops=hops, detail=answer.detail)
+    answered = [hop for hop in answer.hops if hop.address]
+    if not answered:
+        return say("no_hop", because, address=address, port=port)
+    circle = _circle(answered)
+    if circle:
+        return say("loop", because, address=address, port=port, routers=circle)
+    return say("last_hop", because, address=address, port=port, hop=answered[-1].address, hops=hops)
+
+
+def _circle(answered: list[Hop]) -> tuple[str, ...]:
+    """The routers that answered again and again, in their order on the way; none where each answered as it should."""
+    times: dict[str, int] = {}
+    for hop in answered:
+        times[hop.address] = times.get(hop.address, 0) + 1
+    return tuple(address for address, count in times.items() if count >= _LOOP)
