@@ -17,6 +17,10 @@ import dns.rdatatype
 import dns.zone
 
 
+_HEAD = "@ 3600 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 3600 IN NS ns\nns 3600 IN A {address}\n"
+"""What a zone begins with that brings no SOA record of its own."""
+
+
 class DnsBehaviour(StrEnum):
     """What a lab DNS server does with a question."""
 
@@ -40,15 +44,18 @@ class DnsServer:
     Args:
         zones: zone text by origin, with ``@``-relative names and a TTL.
         behaviour: how it answers.
+        address: what its zones say its own address is.
     """
 
-    def __init__(self, zones: Mapping[str, str], behaviour: DnsBehaviour = DnsBehaviour.ANSWER) -> None:
+    def __init__(
+        self, zones: Mapping[str, str], behaviour: DnsBehaviour = DnsBehaviour.ANSWER, address: str = "127.0.0.1"
+    ) -> None:
         self.behaviour = behaviour
         self.port = 0
         self.asked: list[str] = []
         self._zones = {
             dns.name.from_text(origin): dns.zone.from_text(
-                f"@ 3600 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 3600 IN NS ns\nns 3600 IN A 127.0.0.1\n{text}",
+                text if " SOA " in text else _HEAD.format(address=address) + text,
                 origin=origin,
                 relativize=False,
                 check_origin=False,

@@ -65,24 +65,22 @@ class RunningWorld:
 async def running(scenario: Scenario) -> AsyncIterator[RunningWorld]:
     """Start every server of the scenario on loopback; stop them at the end.
 
-    Probes see the addresses of the scenario (10.1.0.8) and are led to loopback by ``settings.via``. An address and
-    port that no host of the scenario has refuses.
+    Probes see the addresses of the scenario (10.1.0.8) and are led to loopback by ``settings``; what no server of the
+    scenario has is led to a port that refuses, so nothing ever leaves loopback.
     """
     via: dict[tuple[str, int], tuple[str, int]] = {}
     async with contextlib.AsyncExitStack() as stack:
         servers = []
         for server in scenario.servers:
-            running_server = await stack.enter_async_context(DnsServer(server.zones, server.behaviour))
+            running_server = await stack.enter_async_context(DnsServer(server.zones, server.behaviour, server.address))
             via[server.address, 53] = ("127.0.0.1", running_server.port)
             servers.append(running_server)
         hosts = []
-        listed = list(scenario.hosts)
-        for address in {host.address for host in listed}:
-            if not any(host.address == address and host.port == 1688 for host in listed):
-                listed.append(LabHost(address, Behaviour.REFUSED))
-        for host in listed:
+        for host in scenario.hosts:
             family = socket.AF_INET6 if ":" in host.address else socket.AF_INET
             running_host = await stack.enter_async_context(RpcHost(host.behaviour, host.port, family))
             via[host.address, host.port] = ("::1" if family == socket.AF_INET6 else "127.0.0.1", running_host.port)
             hosts.append(running_host)
-        yield RunningWorld(ProbeSettings(timeout=scenario.timeout, via=via), tuple(hosts), tuple(servers))
+        nobody = await stack.enter_async_context(RpcHost(Behaviour.REFUSED))
+        settings = ProbeSettings(timeout=scenario.timeout, via=via, elsewhere=("127.0.0.1", nobody.port))
+        yield RunningWorld(settings, tuple(hosts), tuple(servers))

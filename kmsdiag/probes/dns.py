@@ -387,7 +387,7 @@ class DnsClient:
 
     async def _open(self, server: str) -> _Channel:
         address, port = split_server(server)
-        where = self._settings.via.get((address, port), (address, port))
+        where = self._settings.place(address, port)
         channel = _Channel()
         sock = None
         try:
@@ -411,7 +411,7 @@ class DnsClient:
         import dns.rdatatype
 
         address, port = split_server(server)
-        where, where_port = self._settings.via.get((address, port), (address, port))
+        where, where_port = self._settings.place(address, port)
         source = self._settings.source if (":" in self._settings.source) == (":" in where) else ""
         query = dns.message.make_query(name, dns.rdatatype.RdataType(wanted.kind), use_edns=0, payload=wire.PAYLOAD)
         if not wanted.recursion:

@@ -18,13 +18,19 @@ _SPARE_DESCRIPTORS = 64
 class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and choices that hold for every question of a run.
 
-    ``timeout`` is seconds for one question; ``source`` the local address to ask from ("" for any).
+    ``timeout`` is seconds for one question; ``source`` the local address to ask from ("" for any). ``via`` leads into
+    the lab, and ``elsewhere`` is where everything goes that ``via`` does not know: a lab address never leaves loopback.
     """
 
     timeout: float = 3.0
     source: str = ""
     via: Via = {}
+    elsewhere: tuple[str, int] | None = None
     resolvers: tuple[str, ...] | None = None
+
+    def place(self, address: str, port: int) -> tuple[str, int]:
+        """Where to connect for this address and port."""
+        return self.via.get((address, port), self.elsewhere or (address, port))
 
 
 class SystemDns(NamedTuple):

@@ -165,7 +165,7 @@ async def connect(address: str, port: int, settings: ProbeSettings, timeout: flo
     Raises:
         ConnectError: with the outcome, whatever went wrong.
     """
-    address, port = settings.via.get((address, port), (address, port))
+    address, port = settings.place(address, port)
     try:
         sock = open_socket(address, socket.SOCK_STREAM, settings.source)
     except OSError as error:
