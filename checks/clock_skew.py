@@ -62,13 +62,13 @@ META = CheckMeta(
         ),
         "apart": Code(
             Severity.WARNING,
-            "{machine} and DNS server {server} are {difference} ± {error} apart: more than 5 minutes.",
+            "{machine} is {offset} ± {error} from the clock of DNS server {server}: more than 5 minutes.",
             "Clients follow their domain controller. Beyond 5 minutes Kerberos fails, beyond 4 hours KMS.",
             (_COMPARE_HOST, _RESYNC, _COMPARE_CLIENT),
         ),
         "apart_beyond": Code(
             Severity.ERROR,
-            "{machine} and DNS server {server} are {difference} ± {error} apart: more than 4 hours.",
+            "{machine} is {offset} ± {error} from the clock of DNS server {server}: more than 4 hours.",
             "Clients that follow this server as their domain controller get 0xC004F06C and show 0xC004F074.",
             (_COMPARE_HOST, _RESYNC, _COMPARE_CLIENT),
         ),
@@ -120,7 +120,7 @@ _WORDS = {
     ClockOutcome.REFUSED: "refused",
     ClockOutcome.UNREACHABLE: "unreachable",
     ClockOutcome.UNSYNCHRONISED: "not synchronised",
-    ClockOutcome.NOT_SPOKEN: "no time in the answer",
+    ClockOutcome.NOT_SPOKEN: "no time",
 }
 
 _SLACK = 1.0
@@ -141,12 +141,16 @@ class _Machine(NamedTuple):
 
 
 class _Clock(NamedTuple):
-    """A machine with the best of its readings (that with the smallest error bar), and the questions behind them."""
+    """A machine with the best of its readings (that with the smallest error bar), and the questions behind them.
+
+    It is ``sure`` where its sources agree; no error rests on one that is not.
+    """
 
     machine: _Machine
     source: ClockSource
     offset: float
     error: float
+    sure: bool
     because: tuple[Request[Any], ...]
 
     def is_off(self, limit: float) -> bool:
@@ -212,9 +216,10 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
         answers = [(query, answer) for query in _queries(machine) if (answer := seen.get(query)) is not None]
         told = [(query, answer) for query, answer in answers if answer.outcome is ClockOutcome.ANSWERED]
         if told:
-            if _differ([answer for _query, answer in told]):
+            clock = _best(machine, told)
+            if not clock.sure:
                 yield _say_differ(machine, told)
-            clocks.append(_best(machine, told))
+            clocks.append(clock)
         elif machine.is_host and len(answers) == len(ClockSource):
             yield _say_unknown(machine, answers)
     yield from _compare(clocks, complete=complete)
@@ -223,14 +228,11 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
 
 def _best(machine: _Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]]) -> _Clock:
     query, answer = min(told, key=lambda one: one[1].error_s)
-    return _Clock(machine, query.source, answer.offset_s, answer.error_s, tuple(query for query, _answer in told))
-
-
-def _differ(answers: Sequence[ClockAnswer]) -> bool:
-    return any(
-        abs(one.offset_s - other.offset_s) > one.error_s + other.error_s + _SLACK
-        for one, other in itertools.combinations(answers, 2)
+    sure = all(
+        abs(one.offset_s - other.offset_s) <= one.error_s + other.error_s + _SLACK
+        for (_one, one), (_other, other) in itertools.combinations(told, 2)
     )
+    return _Clock(machine, query.source, answer.offset_s, answer.error_s, sure, tuple(query for query, _answer in told))
 
 
 def _compare(clocks: Sequence[_Clock], *, complete: bool) -> Iterator[Finding]:
@@ -243,13 +245,13 @@ def _compare(clocks: Sequence[_Clock], *, complete: bool) -> Iterator[Finding]:
     for host, server in itertools.product(hosts, servers):
         if host.is_apart(server, CLOCK_WARNING):
             named |= {host.machine.address, server.machine.address}
-            beyond = complete and host.is_apart(server, CLOCK_TOLERANCE)
+            beyond = complete and host.sure and server.sure and host.is_apart(server, CLOCK_TOLERANCE)
             yield say(
                 "apart_beyond" if beyond else "apart",
                 (*host.because, *server.because),
                 machine=str(host.machine),
                 server=server.machine.address,
-                difference=_in_words(abs(host.offset - server.offset)),
+                offset=_offset_words(host.offset - server.offset),
                 error=_error_words(host.error + server.error),
             )
     for clock in clocks:
@@ -261,7 +263,7 @@ def _compare(clocks: Sequence[_Clock], *, complete: bool) -> Iterator[Finding]:
         elif not clock.machine.is_host:
             yield _say_clock("server_off", clock, server=clock.machine.address)
         else:
-            beyond = complete and clock.is_off(CLOCK_TOLERANCE)
+            beyond = complete and clock.sure and clock.is_off(CLOCK_TOLERANCE)
             yield _say_clock("beyond" if beyond else "large", clock, machine=str(clock.machine))
 
 
@@ -309,11 +311,11 @@ def _say_differ(machine: _Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]
 
 
 def _say_unknown(machine: _Machine, answers: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Finding:
-    tried = tuple(
-        f"{_NAMES[query.source]} {_WORDS[answer.outcome]}" + (f" ({answer.detail})" if answer.detail else "")
-        for query, answer in answers
-    )
-    return say("unknown", tuple(query for query, _answer in answers), machine=str(machine), tried=tried)
+    tried = []
+    for query, answer in answers:
+        detail = "" if answer.outcome is ClockOutcome.REFUSED else answer.detail
+        tried.append(f"{_NAMES[query.source]} {_WORDS[answer.outcome]}" + (f" ({detail})" if detail else ""))
+    return say("unknown", tuple(query for query, _answer in answers), machine=str(machine), tried=tuple(tried))
 
 
 def _offset_words(seconds: float) -> str:

@@ -14,7 +14,7 @@ from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.discovery import Service
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
-from kmsdiag.model.request import AddressQuery, Request
+from kmsdiag.model.request import Request
 from kmsdiag.model.target import RUN, Subject, SubjectKind, Target
 
 _RECORDS = Fix(
@@ -28,23 +28,23 @@ META = CheckMeta(
     codes={
         "distinct": Code(Severity.OK, "{domain}: no two of the {count} hosts share an address."),
         "separate": Code(Severity.OK, "No address is known under different names in different domains."),
-        "one": Code(Severity.OK, "{subject} has one host with a known address: {host}."),
+        "one": Code(Severity.OK, "{subject}: there is one host with a known address, {host}."),
         "same_address": Code(
             Severity.WARNING,
-            "{domain}: {hosts} are one machine ({addresses}).",
+            "{domain}: all hosts with a known address are one machine, {hosts} ({addresses}).",
             "There is no reserve: when that machine is down, each of these names leads to it.",
             (_RECORDS,),
         ),
         "shares_some": Code(
-            Severity.WARNING,
-            "{domain}: {hosts} share an address ({addresses}); it has {machines} machines under {count} names.",
-            "The machine with several names gets several shares of the clients, and is no reserve for itself.",
+            Severity.INFO,
+            "{domain}: {hosts} share an address ({addresses}).",
+            "It may have fewer machines than its {count} names say, and one of them more of the clients.",
             (_RECORDS,),
         ),
         "shared_with": Code(
             Severity.INFO,
-            "One address, several names in several domains: {hosts} ({addresses}), published for {domains}.",
-            "The domains have one machine in common: it counts the clients of all of them, and they fail together.",
+            "{domains} have a machine in common under several names: {hosts} ({addresses}).",
+            "It counts the clients of all these domains, and they fail together.",
         ),
         "unknown": Code(
             Severity.NOT_ASSESSED,
@@ -83,7 +83,7 @@ class _Host:
         self.domains: dict[str, None] = {}
         self.addresses: dict[str, None] = {}
         self.because: dict[Request[Any], None] = {}
-        self.unsettled: dict[AddressQuery, None] = {}
+        self.unsettled: dict[Request[Any], None] = {}
 
     def add(self, service: Service, domain: Subject, seen: Evidence) -> None:
         """Take what one service of a domain says about it."""
@@ -146,7 +146,7 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     several = [group for group in machines if len(group) > 1]
     together = subject.kind is SubjectKind.RUN
     words = "all domains" if together else subject.name
-    found = [finding for group in several for finding in _judge_group(subject, group, len(machines), len(hosts))]
+    found = [finding for group in several for finding in _judge_group(subject, group, len(hosts))]
     yield from found
     asked = tuple(dict.fromkeys(ask(subject, seen)))
     for request in asked:
@@ -180,22 +180,20 @@ def _doubts(subject: Subject, known: list[_Host], seen: Evidence) -> tuple[tuple
     return tuple(doubts), tuple(names)
 
 
-def _judge_group(subject: Subject, group: list[_Host], machines: int, count: int) -> Iterator[Finding]:
+def _one_machine(group: list[_Host]) -> bool:
+    """Whether these names lead to one machine for certain: a name of several machines has them in one family."""
+    families = [[":" in address for address in host.addresses] for host in group]
+    return all(len(set(found)) == len(found) for found in families)
+
+
+def _judge_group(subject: Subject, group: list[_Host], count: int) -> Iterator[Finding]:
     because = _reasons(group)
     hosts, addresses = tuple(host.name for host in group), _shared(group)
     if subject.kind is SubjectKind.DOMAIN:
-        if machines == 1:
+        if len(group) == count and _one_machine(group):
             yield say("same_address", because, domain=subject.name, hosts=hosts, addresses=addresses)
         else:
-            yield say(
-                "shares_some",
-                because,
-                domain=subject.name,
-                hosts=hosts,
-                addresses=addresses,
-                machines=machines,
-                count=count,
-            )
+            yield say("shares_some", because, domain=subject.name, hosts=hosts, addresses=addresses, count=count)
     elif not set.intersection(*(set(host.domains) for host in group)):
         # Where one domain publishes all these names, the word about that domain says it.
         named = tuple(sorted({domain for host in group for domain in host.domains}))

@@ -17,7 +17,7 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import TcpOutcome, TraceOutcome
 from kmsdiag.model.request import Request, TcpConnect, TcpTrace
-from kmsdiag.model.target import Subject
+from kmsdiag.model.target import Subject, join_host_port
 
 MOST: Final = 8
 """Silent addresses of one subject whose way is followed; more of them seldom end in more places."""
@@ -36,45 +36,44 @@ META = CheckMeta(
         "not_needed": Code(Severity.OK, "No address of {subject} leaves connections unanswered."),
         "last_hop": Code(
             Severity.INFO,
-            "The way to {address} port {port}: the last router that answers is {hop} ({hops}).",
+            "The way to {hosts}: the last router that answers is {hop} ({hops}).",
             "The packets are dropped there or behind it, at the latest by the host itself.",
             _FOLLOW,
         ),
         "no_hop": Code(
             Severity.INFO,
-            "The way to {address} port {port}: not even a first router answers.",
-            "Either there is none, because the host is in this network and is silent itself; or the packets are dropped"
-            " close to this machine.",
+            "The way to {hosts}: not even a first router answers.",
+            "There is none, because the host is in this network and silent itself; or packets are dropped near here.",
             _FOLLOW,
         ),
         "loop": Code(
             Severity.WARNING,
-            "The way to {address} port {port} runs in a circle: {routers}.",
+            "The way to {hosts} runs in a circle: {routers}.",
             "Each of these routers takes another one for the way to the host; no packet arrives.",
             _FOLLOW,
         ),
         "turned_back": Code(
             Severity.INFO,
-            "The way to {address} port {port} ends after {hops}: {detail}.",
+            "The way to {hosts} ends after {hops}: {detail}.",
             "Connections wait in silence all the same where this comes late, or not for each packet.",
             _FOLLOW,
         ),
         "reached": Code(
             Severity.INFO,
-            "The way to {address} port {port} is open now ({hops}): {detail}.",
-            "The connection before it was not answered: packets get lost, or not every source port is let through.",
+            "The way to {hosts} leads there after all ({hops}): {detail}.",
+            "The connection before was not answered: packets get lost, or not each source port is let through.",
             (Fix(Where.CLIENT, "test it several times", "Test-NetConnection {address} -Port {port}"),),
         ),
         "more": Code(Severity.NOT_ASSESSED, "The way to {count} more silent addresses of {subject} was not followed."),
         "not_permitted": Code(
             Severity.NOT_ASSESSED,
-            "The way to {address} port {port} may not be followed: {detail}.",
+            "The way to {hosts} may not be followed: {detail}.",
             "",
             _FOLLOW,
         ),
         "not_possible": Code(
             Severity.NOT_ASSESSED,
-            "The way to {address} port {port} can't be followed from here: {detail}.",
+            "The way to {hosts} can't be followed from here: {detail}.",
             "",
             _FOLLOW,
         ),
@@ -110,6 +109,10 @@ def _trace(connect: TcpConnect) -> TcpTrace:
     return TcpTrace(address=connect.address, port=connect.port)
 
 
+def _connect(trace: TcpTrace) -> TcpConnect:
+    return TcpConnect(address=trace.address, port=trace.port)
+
+
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     """Discovery and a connection to each address; once all that is known, the way to those that are silent."""
     if not seen.target.trace:
@@ -124,7 +127,7 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
 
 
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
-    """One finding a silent address."""
+    """One finding for all silent addresses whose way ends in the same place."""
     if not seen.target.trace:
         yield say("off", ())
         return
@@ -139,35 +142,40 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     if not silent:
         yield say("not_needed", connects, subject=str(subject))
         return
-    if len(silent) > MOST:
-        yield say("more", tuple(silent[MOST:]), subject=str(subject), count=len(silent) - MOST)
+    followed: dict[tuple[str, tuple[tuple[str, Any], ...]], list[TcpTrace]] = {}
     for connect in silent[:MOST]:
         trace = _trace(connect)
-        if seen.get(trace) is not None:
-            yield _judge_trace(connect, trace, seen[trace])
+        if (answer := seen.get(trace)) is not None:
+            code, values = _judge_trace(answer)
+            followed.setdefault((code, tuple(values.items())), []).append(trace)
+    for (code, same), traces in followed.items():
+        because = tuple(request for trace in traces for request in (_connect(trace), trace))
+        hosts = tuple(join_host_port(trace.address, trace.port) for trace in traces)
+        first = traces[0]
+        yield say(code, because, hosts=hosts, address=first.address, port=first.port, **dict(same))
+    if len(silent) > MOST:
+        yield say("more", tuple(silent[MOST:]), subject=str(subject), count=len(silent) - MOST)
     # What was not followed is a gap, and hides nothing of what was.
     for connect in silent[:MOST]:
         seen[_trace(connect)]
 
 
-def _judge_trace(connect: TcpConnect, trace: TcpTrace, answer: TraceAnswer) -> Finding:
-    because: tuple[Request[Any], ...] = (connect, trace)
-    address, port = trace.address, trace.port
+def _judge_trace(answer: TraceAnswer) -> tuple[str, dict[str, Any]]:
+    """The code for one trace, and the values that it has in common with others that ended in the same way."""
     if answer.outcome in (TraceOutcome.NOT_PERMITTED, TraceOutcome.NOT_POSSIBLE):
-        return say(answer.outcome.value, because, address=address, port=port, detail=answer.detail)
+        return answer.outcome.value, {"detail": answer.detail}
     count = len(answer.hops)
     hops = "1 hop" if count == 1 else f"{count} hops"
     if answer.outcome is TraceOutcome.REACHED:
-        return say("reached", because, address=address, port=port, hops=hops, detail=answer.detail)
+        return "reached", {"hops": hops, "detail": answer.detail}
     if answer.detail:
-        return say("turned_back", because, address=address, port=port, hops=hops, detail=answer.detail)
+        return "turned_back", {"hops": hops, "detail": answer.detail}
     answered = [hop for hop in answer.hops if hop.address]
     if not answered:
-        return say("no_hop", because, address=address, port=port)
-    circle = _circle(answered)
-    if circle:
-        return say("loop", because, address=address, port=port, routers=circle)
-    return say("last_hop", because, address=address, port=port, hop=answered[-1].address, hops=hops)
+        return "no_hop", {}
+    if circle := _circle(answered):
+        return "loop", {"routers": circle}
+    return "last_hop", {"hop": answered[-1].address, "hops": hops}
 
 
 def _circle(answered: list[Hop]) -> tuple[str, ...]:

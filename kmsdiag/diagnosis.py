@@ -9,6 +9,7 @@ from typing import Any
 from kmsdiag import engine
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
 from kmsdiag.check import domains_and_hosts
+from kmsdiag.discovery import overridden
 from kmsdiag.engine import Answerer, Budget, Inquiry, Progress
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.model.answer import Answer, DnsAnswer, RpcAnswer, TcpAnswer
@@ -83,7 +84,8 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
     results = engine.judge(inquiry)
     # Paths are built from all evidence of the bundle, asked for by a selected check or not.
     everything = Evidence(bundle.target, {**answers, **inquiry.facts}, {**reasons, **inquiry.unanswered})
-    diagnosis = build_paths(everything, sorted(domains_and_hosts(bundle.target), key=lambda subject: subject.order))
+    subjects = [*overridden(everything), *sorted(domains_and_hosts(bundle.target), key=lambda subject: subject.order)]
+    diagnosis = build_paths(everything, list(dict.fromkeys(subjects)))
     by_id = {check.id: check for check in registry.checks}
     behind = _failing_stages(diagnosis)
     views = tuple(
@@ -245,7 +247,7 @@ def _verdict(diagnosis: Diagnosis, bundle: Bundle, remarks: tuple[Remark, ...]) 
     unknown = tuple(path_name(path) for path in diagnosis.paths if path.state is PathState.UNKNOWN)
     return Verdict(
         state=diagnosis.state,
-        headline=_headline(diagnosis, causes, bundle),
+        headline=_headline(diagnosis, causes, remarks, bundle),
         causes=causes,
         remarks=remarks,
         impact=diagnosis.impact,
@@ -281,7 +283,7 @@ def shorten(names: Sequence[str], most: int = 3) -> str:
     return f"{listed} and {len(names) - most} more" if len(names) > most else listed
 
 
-def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> str:
+def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], remarks: Sequence[Remark], bundle: Bundle) -> str:
     paths = diagnosis.paths
     scope = shorten([*bundle.target.domains, *map(str, bundle.target.hosts)])
     states = Counter(path.state for path in paths)
@@ -291,7 +293,9 @@ def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> 
         case VerdictState.HEALTHY:
             hosts = {(path.target, path.port) for path in paths if path.state is PathState.OK}
             count = f"{len(hosts)} KMS host{'s' if len(hosts) > 1 else ''}"
-            return f"{scope}: {count}, found, reached and answering as KMS{untested}."
+            beside = sum(remark.count for remark in remarks if remark.severity == Severity.ERROR)
+            errors = f", but {beside} error{'s' if beside > 1 else ''} beside the way" if beside else ""
+            return f"{scope}: {count}, found, reached and answering as KMS{errors}{untested}."
         case VerdictState.DEGRADED:
             faults = "1 fault" if len(causes) == 1 else f"{len(causes)} faults"
             verb = "works" if works == 1 else "work"

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import AddressAnswer, SrvAnswer, SrvRecord
 from kmsdiag.model.evidence import Evidence
-from kmsdiag.model.request import AddressQuery, Request, SrvQuery
-from kmsdiag.model.target import SYSTEM, Family, Subject, SubjectKind, as_address, split_server
+from kmsdiag.model.request import AddressQuery, MachineSettings, Request, SrvQuery
+from kmsdiag.model.target import KMS_PORT, SYSTEM, Family, Subject, SubjectKind, as_address, split_server
 
 ROOT = "."
 """SRV target that says: the service is decidedly not offered here (RFC 2782)."""
@@ -134,6 +134,14 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     yield from srv_queries(subject, seen)
     for service in services(subject, seen):
         yield from address_queries(service, seen)
+
+
+def overridden(seen: Evidence) -> list[Subject]:
+    """Hosts that are set by hand on this machine: where one is, DNS is not asked at all."""
+    answer = seen.get(MachineSettings()) if seen.target.machine else None
+    found = () if answer is None or answer.kms is None else answer.kms.overrides
+    subjects = (Subject(SubjectKind.HOST, one.host, one.port or KMS_PORT) for one in found if one.host)
+    return list(dict.fromkeys(subjects))
 
 
 def random_label(seen: Evidence) -> str:

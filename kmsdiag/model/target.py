@@ -58,6 +58,9 @@ class Subject(msgspec.Struct, frozen=True):
         return (list(SubjectKind).index(self.kind), self.name, self.port)
 
 
+MACHINE = Subject(SubjectKind.MACHINE, "this machine")
+"""The subject of a check about the machine that kmsdiag runs on."""
+
 RUN = Subject(SubjectKind.RUN, "all")
 """The one subject of a check about everything together."""
 

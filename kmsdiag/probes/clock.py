@@ -140,7 +140,7 @@ def read_date(head: bytes) -> float:
     """
     lines, end, _body = head.partition(b"\r\n\r\n")
     if head[:5] != b"HTTP/":
-        raise ValueError("what it speaks is no HTTP")
+        raise ValueError("the answer is no HTTP")
     if not end:
         raise ValueError(f"{len(head)} bytes of an HTTP head without an end")
     fields: dict[bytes, bytes] = {}
@@ -148,15 +148,15 @@ def read_date(head: bytes) -> float:
         name, _colon, value = line.partition(b":")
         fields.setdefault(name.strip().lower(), value.strip())
     if b"date" not in fields:
-        raise ValueError("its HTTP answer has no Date")
+        raise ValueError("the answer has no Date")
     if fields.get(b"age", b"0").strip(b"0"):
-        raise ValueError("its HTTP answer comes from a cache (Age)")
+        raise ValueError("the answer comes from a cache (Age)")
     try:
         date = email.utils.parsedate_to_datetime(fields[b"date"][:40].decode("ascii"))
         # "-0000" says UTC without saying so.
         return (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
-        raise ValueError("the Date of its HTTP answer is no date") from None
+        raise ValueError("the Date of the answer is no date") from None
 
 
 async def _converse(
@@ -235,7 +235,7 @@ async def _exchange(
 def _udp(request: ClockQuery, settings: ProbeSettings) -> socket.socket:
     """A connected UDP socket: only such a one learns that nobody listens."""
     where = (request.address, request.source.port)
-    address, port = settings.via.get(where, where)
+    address, port = settings.place(*where)
     sock = None
     try:
         sock = open_socket(address, socket.SOCK_DGRAM, settings.source)

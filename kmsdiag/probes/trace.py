@@ -91,7 +91,7 @@ def read(echoes: Mapping[int, Echo], address: str) -> tuple[TraceOutcome, tuple[
     end = min((ttl for ttl, echo in echoes.items() if echo.words), default=0)
     last = end or max(echoes, default=0)
     hops = tuple(
-        Hop(ttl, echo.sender or address, echo.rtt_ms) if (echo := echoes.get(ttl)) else Hop(ttl, "", -1)
+        Hop(ttl, echo.sender or address, echo.rtt_ms) if (echo := echoes.get(ttl)) else Hop(ttl, "", -1.0)
         for ttl in range(1, last + 1)
     )
     if not end:

@@ -39,13 +39,13 @@ class Reply(NamedTuple):
 
     @property
     def unsynchronised(self) -> str:
-        """Why its time is nobody's; "" where it is."""
+        """How it says that its clock is set by nobody, or that it does not answer; "" where it tells the time."""
         if self.stratum == 0 and self.kiss:
             return f"kiss-o'-death {self.kiss}"
         if self.leap == _ALARM:
-            return "it says that its clock is not synchronised (leap 3)"
+            return "leap 3"
         if self.stratum == 0 or self.stratum >= _UNSYNCHRONISED:
-            return f"it says that its clock is not synchronised (stratum {self.stratum})"
+            return f"stratum {self.stratum}"
         return ""
 
 

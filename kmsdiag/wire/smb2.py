@@ -75,7 +75,10 @@ def missing(received: bytes) -> int:
     if len(received) < FRAME:
         return FRAME - len(received)
     whole = int.from_bytes(received[1:FRAME], "big")
-    if not _ERROR <= whole <= MAX_FRAME or received[FRAME : FRAME + 4] != _MAGIC[: len(received) - FRAME]:
+    magic = received[FRAME : FRAME + len(_MAGIC)]
+    if len(magic) < min(whole, len(_MAGIC)):
+        return len(_MAGIC) - len(magic)
+    if magic != _MAGIC or not _ERROR <= whole <= MAX_FRAME:
         return 0
     return max(0, FRAME + min(whole, FIXED) - len(received))
 
@@ -95,14 +98,14 @@ def decode_negotiate(received: bytes) -> Negotiated:
     if message[:4] == b"\xffSMB":
         raise Smb2FormatError("it speaks SMB 1 only")
     if len(message) >= 4 and message[:4] != _MAGIC:
-        raise Smb2FormatError("what it speaks is no SMB")
+        raise Smb2FormatError("the answer is no SMB")
     if not _ERROR <= whole <= MAX_FRAME:
         raise Smb2FormatError(f"a frame of {whole} bytes cannot hold an answer to NEGOTIATE")
     if len(message) < min(whole, FIXED):
         raise Smb2FormatError(f"{len(message)} of {whole} bytes of an answer")
     size, _charge, status, command, _credits, flags = struct.unpack_from("<HHIHHI", message, 4)
     if size != HEADER or command != _NEGOTIATE or not flags & _IS_RESPONSE:
-        raise Smb2FormatError("it is no answer to NEGOTIATE")
+        raise Smb2FormatError("the answer is to something else than NEGOTIATE")
     if status:
         raise Smb2FormatError(f"it refuses to negotiate: {STATUSES.get(status, f'status 0x{status:08X}')}")
     return _decode_body(message, whole)
@@ -112,7 +115,7 @@ def _instead_of_frame(received: bytes) -> str:
     # RFC 1002 4.3: the other packets of the NetBIOS session service
     names = {0x82: "positive session response", 0x83: "negative session response", 0x84: "retarget", 0x85: "keep-alive"}
     name = names.get(received[0])
-    return f"it answers with a NetBIOS {name}" if name else "what it speaks is no SMB"
+    return f"it answers with a NetBIOS {name}" if name else "the answer is no SMB"
 
 
 def _decode_body(message: bytes, whole: int) -> Negotiated:
@@ -120,7 +123,7 @@ def _decode_body(message: bytes, whole: int) -> Negotiated:
         raise Smb2FormatError(f"an answer to NEGOTIATE has {FIXED} bytes or more, here are {whole}")
     size, _security, dialect = struct.unpack_from("<HHH", message, HEADER)
     if size != 65:
-        raise Smb2FormatError("it is no answer to NEGOTIATE")
+        raise Smb2FormatError("the answer is to something else than NEGOTIATE")
     if dialect not in DIALECTS:
         raise Smb2FormatError(f"it picked the dialect 0x{dialect:04x}, which was not offered")
     buffer_at, buffer_size = struct.unpack_from("<HH", message, HEADER + 56)
@@ -128,7 +131,7 @@ def _decode_body(message: bytes, whole: int) -> Negotiated:
         raise Smb2FormatError(f"its security buffer lies outside the {whole} bytes of the frame")
     (ticks,) = struct.unpack_from("<Q", message, HEADER + 40)
     if not 0 < ticks <= _LATEST:
-        raise Smb2FormatError("it keeps its time to itself (SystemTime is no time)")
+        raise Smb2FormatError("the answer has no time (SystemTime)")
     return Negotiated(dialect, (ticks - _UNIX_EPOCH) / _TICKS)
 
 
