@@ -64,6 +64,10 @@ META = CheckMeta(
                 ),
             ),
         ),
+        "unknown_status": Code(
+            Severity.NOT_ASSESSED,
+            "The licence status of {product} is not known.",
+        ),
         "unknown_channel": Code(
             Severity.NOT_ASSESSED,
             "{product} has the channel {channel}: whether it asks a KMS host is not known.",
@@ -109,9 +113,8 @@ META = CheckMeta(
             (_LOG,),
         ),
         "no_attempt": Code(
-            Severity.INFO,
-            "The event log holds no activation request of this machine.",
-            "It has not asked a KMS host lately, or the log is too short.",
+            Severity.NOT_ASSESSED,
+            "The event log holds no activation request of this machine: how the last one ended is not known.",
         ),
         "unreadable": Code(
             Severity.NOT_ASSESSED, "The activation event {number} of {at} can't be read: {info}", fixes=(_LOG,)
@@ -219,6 +222,8 @@ def _kind(product: LicensedProduct) -> str:
 
 
 def _left(minutes: int) -> str:
+    if not minutes:
+        return "an unknown time"
     if minutes < 60 * 48:
         return f"{minutes} minutes"
     return f"{minutes // (24 * 60)} days"
@@ -230,8 +235,8 @@ def _name(product: LicensedProduct) -> str:
 
 def _judge_product(product: LicensedProduct, kind: str, kms: KmsClient) -> Finding:
     because, name = (MachineSettings(),), _name(product)
-    status = _STATUS[product.status] if 0 <= product.status < len(_STATUS) else f"status {product.status}"
-    channel = product.channel or product.description or "unknown"
+    status = _STATUS[product.status] if 0 <= product.status < len(_STATUS) else "not known"
+    channel = product.channel or product.description.rpartition(", ")[2].removesuffix(" channel") or "unknown"
     if kind == "host":
         return say("is_host", because, product=name)
     if not kind:
@@ -241,7 +246,9 @@ def _judge_product(product: LicensedProduct, kind: str, kms: KmsClient) -> Findi
     left, reason = _left(product.grace_minutes), f", {product.reason}" if product.reason else ""
     if product.status == _LICENSED:
         return _judge_licensed(product, left, kms)
-    if product.status in _GRACE and product.grace_minutes:
+    if not 0 <= product.status < len(_STATUS):
+        return say("unknown_status", because, product=name)
+    if product.status in _GRACE:
         args = {"product": name, "status": status, "left": left, "reason": reason}
         return say("in_grace", because, activation_id=product.activation_id, **args)
     return say("not_licensed", because, product=name, status=status, reason=reason, activation_id=product.activation_id)

@@ -1,10 +1,11 @@
 """Where the way to a silent KMS host ends.
 
-What it looks at: for each address that leaves connections unanswered, the routers that answer on the way to it (TCP
+What it looks at: for each address whose host answers no connection, the routers that answer on the way to it (TCP
 packets whose time to live runs out at one router after the other; nothing but SYNs is sent).
 Why it matters: a client shows 0xC004F074 wherever the packets are dropped. The last router that answers says whose
 firewall or network it is.
-What to do: ask whoever runs the last router that answers, and the next one; where none is silent, look at the host.
+What to do: ask whoever runs the last router that answers, and the next one; where the last one is the host's own
+neighbour, look at the firewall of the host.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from kmsdiag import discovery
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts, say
-from kmsdiag.model.answer import Hop, TraceAnswer
+from kmsdiag.model.answer import Hop, TcpAnswer, TraceAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import TcpOutcome, TraceOutcome
@@ -98,11 +99,17 @@ def _connects(subject: Subject, seen: Evidence) -> tuple[TcpConnect, ...]:
 
 
 def _silent(connects: tuple[TcpConnect, ...], seen: Evidence) -> list[TcpConnect]:
-    """Those that nobody answered; none before all of them ended, so that it is always the same ones."""
+    """Those that no host answered; none before all of them ended, so that it is always the same ones."""
     answers = [(connect, seen.get(connect)) for connect in connects]
     if any(answer is None for _connect, answer in answers):
         return []
-    return [connect for connect, answer in answers if answer is not None and answer.outcome is TcpOutcome.TIMEOUT]
+    return [connect for connect, answer in answers if answer is not None and _lost(connect, answer)]
+
+
+def _lost(connect: TcpConnect, answer: TcpAnswer) -> bool:
+    """Nothing came back, or only that the time to live ran out on the way: that is how a circle of routers shows."""
+    circle = answer.icmp is not None and answer.icmp.type == (3 if ":" in connect.address else 11)
+    return answer.outcome is TcpOutcome.TIMEOUT or circle
 
 
 def _trace(connect: TcpConnect) -> TcpTrace:

@@ -6,6 +6,7 @@ import struct
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -83,8 +84,7 @@ def ask_udp(serve: Callable[[bytes], list[bytes]], timeout: float = TIMEOUT) -> 
     """Ask an NTP server that answers a question with these datagrams."""
 
     class Protocol(asyncio.DatagramProtocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.DatagramTransport)
+        def connection_made(self, transport: Any) -> None:
             self.transport = transport
 
         def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:

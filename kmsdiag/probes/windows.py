@@ -14,7 +14,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PureWindowsPath
 from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import HostsEntry, KmsClient, KmsEvent, KmsOverride, LicensedProduct, MachineAnswer
@@ -196,10 +195,10 @@ class WindowsParts(NamedTuple):
 
 def powershell() -> Sequence[str]:
     """The command line. An encoded command needs no file, no quoting and no execution policy."""
-    root = PureWindowsPath(os.environ.get("SYSTEMROOT", r"C:\Windows"))
-    program = root / "System32" / "WindowsPowerShell" / "v1.0" / "powershell.exe"
+    root = os.environ.get("SYSTEMROOT", r"C:\Windows")
+    program = rf"{root}\System32\WindowsPowerShell\v1.0\powershell.exe"
     encoded = base64.b64encode(SCRIPT.strip().encode("utf-16-le")).decode("ascii")
-    return (str(program), "-NoLogo", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded)
+    return (program, "-NoLogo", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded)
 
 
 async def run(command: Sequence[str], seconds: float = SECONDS, flags: int = 0) -> str:
@@ -318,11 +317,11 @@ class _Reader:
             self.problems.append(f"{self.where}: {key} has {len(text)} characters, {limit} are kept")
         return ascii_text(text, limit)
 
-    def number(self, key: str, most: int, least: int = 0) -> int:
-        """A number, or 0. The registry keeps some as text."""
+    def number(self, key: str, most: int, least: int = 0, missing: int = 0) -> int:
+        """A number, or ``missing``. The registry keeps some as text."""
         value = self.data.get(key)
         if value is None or value == "":
-            return 0
+            return missing
         if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,12}\s*", value, re.ASCII):
             value = int(value)
         if isinstance(value, float) and value.is_integer():
@@ -330,7 +329,7 @@ class _Reader:
         if isinstance(value, int) and least <= value <= most:
             return int(value)
         self.wrong(key, value)
-        return 0
+        return missing
 
     def flag(self, key: str) -> bool | None:
         """Yes or no, or None where it is not said."""
@@ -524,7 +523,8 @@ def _products(top: _Reader) -> tuple[tuple[LicensedProduct, ...], bool, list[str
                 application_id=one.text("ApplicationID").lower(),
                 activation_id=one.text("ID").lower(),
                 channel=one.text("ProductKeyChannel"),
-                status=one.number("LicenseStatus", 6),
+                # 0 would say that it is not licensed.
+                status=one.number("LicenseStatus", 6, missing=-1),
                 reason=one.code("LicenseStatusReason"),
                 grace_minutes=one.number("GracePeriodRemaining", 0xFFFF_FFFF),
                 discovered_host=one.text("DiscoveredKeyManagementServiceMachineName").lower(),
