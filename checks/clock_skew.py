@@ -44,8 +44,8 @@ META = CheckMeta(
         "beyond": Code(
             Severity.ERROR,
             "{machine} is {offset} ± {error} from this machine's clock (by {source}): more than 4 hours.",
-            "A host answers such a client with 0xC004F06C, and the client shows 0xC004F074. If this machine's clock is"
-            " right, that is every client.",
+            "The host answers clients that are so far from it with 0xC004F06C, and they show 0xC004F074. If this"
+            " machine's clock is right, these are all that have the right time.",
             (_STATUS, _RESYNC),
         ),
         "sources_differ": Code(
@@ -75,7 +75,7 @@ META = CheckMeta(
         "server_off": Code(
             Severity.WARNING,
             "DNS server {server} is {offset} ± {error} from this machine's clock (by {source}): more than 5 minutes.",
-            "If it is a domain controller, clients follow it. What time the KMS hosts have is not known.",
+            "If it is a domain controller, clients follow it, away from KMS hosts that have the right time.",
             (Fix(Where.DNS_SERVER, "see what sets its clock", "w32tm /query /status"), _COMPARE_CLIENT),
         ),
         "here_wrong": Code(

@@ -85,7 +85,9 @@ class TestReply:
         assert read.time == first.timestamp() + since
 
     def test_the_time_that_scapy_writes(self) -> None:
-        body = SMB2_Negotiate_Protocol_Response(DialectRevision=0x0311, ServerTime=smb2.filetime(NOON), ServerStartTime=0)
+        body = SMB2_Negotiate_Protocol_Response(
+            DialectRevision=0x0311, ServerTime=smb2.filetime(NOON), ServerStartTime=0
+        )
         packet = SMB2_Header(Command=0, Flags="SMB2_FLAGS_SERVER_TO_REDIR") / body
         read = decode_negotiate(framed(bytes(packet)))
         assert read == (0x0311, NOON)
