@@ -232,19 +232,15 @@ def _source(text: str) -> str:
     Raises:
         UsageProblem: no address, or none of this machine.
     """
-    import socket
-
     from kmsdiag.model.target import as_address
+    from kmsdiag.probes.settings import can_send_from
 
     if not text:
         return ""
     address = as_address(text)
     if address is None:
         raise UsageProblem(f"--source {text!r} is no address: give one of this machine's own addresses")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.bind((address, 0))
-    except OSError as error:
-        raise UsageProblem(f"--source {address} is no address of this machine ({error.strerror})") from None
+    problem = can_send_from(address)
+    if problem:
+        raise UsageProblem(f"--source {address} is no address of this machine ({problem})")
     return address

@@ -16,7 +16,6 @@ import dns.rcode
 import dns.rdatatype
 import dns.zone
 
-
 _HEAD = "@ 3600 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 3600 IN NS ns\nns 3600 IN A {address}\n"
 """What a zone begins with that brings no SOA record of its own."""
 

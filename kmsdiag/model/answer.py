@@ -4,10 +4,12 @@ All text in an answer is printable ASCII: whoever makes an answer escapes what t
 """
 
 import datetime
+from typing import Annotated
 
 import msgspec
 
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, TcpOutcome
+from kmsdiag.model.target import Unsigned16
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is"):
@@ -48,11 +50,11 @@ class DnsAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True):
 class SrvRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
     """One SRV record (RFC 2782). ``target`` is lower-case without the final dot, "." for the root; ``ttl`` in s."""
 
-    priority: int
-    weight: int
-    port: int
+    priority: Unsigned16
+    weight: Unsigned16
+    port: Unsigned16
     target: str
-    ttl: int
+    ttl: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SrvAnswer(DnsAnswer, frozen=True, kw_only=True, omit_defaults=True, tag="srv"):

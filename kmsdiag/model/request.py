@@ -5,7 +5,7 @@ from typing import ClassVar, Generic, TypeVar
 import msgspec
 
 from kmsdiag.model.answer import AddressAnswer, Answer, RpcAnswer, SrvAnswer, TcpAnswer
-from kmsdiag.model.target import SYSTEM, Family, join_host_port
+from kmsdiag.model.target import SYSTEM, Family, Unsigned16, join_host_port
 
 A = TypeVar("A", bound=Answer, covariant=True)
 
@@ -55,7 +55,7 @@ class TcpConnect(Request[TcpAnswer], frozen=True, kw_only=True, omit_defaults=Tr
     """One TCP connection to an address; ``attempt`` (from 1) tells repeated ones apart."""
 
     address: str
-    port: int
+    port: Unsigned16
     attempt: int = 1
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class RpcBind(Request[RpcAnswer], frozen=True, kw_only=True, omit_defaults=True,
     """One DCE/RPC bind to ``interface`` (version 1.0) at an address. A bind activates nothing and counts nobody."""
 
     address: str
-    port: int
+    port: Unsigned16
     interface: str = KMS_INTERFACE
 
     def __str__(self) -> str:

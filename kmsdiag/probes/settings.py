@@ -75,6 +75,17 @@ def own_addresses() -> tuple[str, ...]:
     return tuple(found)
 
 
+def can_send_from(address: str) -> str:
+    """Why nothing can be sent from this address, or "" where it is one of this machine's."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def machine() -> tuple[str, str]:
     """Host name and operating system of this machine."""
     return socket.gethostname(), f"{platform.system()} {platform.release()}"
