@@ -84,7 +84,7 @@ def command(
             envvar="KMSDIAG_TIMEOUT",
             help="Seconds to wait for one answer.",
         ),
-    ] = 3.0,
+    ] = 3.5,
     deadline: Annotated[
         float,
         typer.Option(
