@@ -117,7 +117,11 @@ class TestErrors:
             (("target", "tries"), 10**12, r"at `\$\.target\.tries`"),
             (("target", "tries"), 0, r"at `\$\.target\.tries`"),
             (("target", "servers", 0), "dc1", r"no DNS server.* - at `\$\.target\.servers\[0\]`"),
-            (("facts", 0, "answer", "addresses"), ["10.1.0.999"], r"'10\.1\.0\.999' is no address - at `\$\.facts\[0\]`"),
+            (
+                ("facts", 0, "answer", "addresses"),
+                ["10.1.0.999"],
+                r"'10\.1\.0\.999' is no address - at `\$\.facts\[0\]`",
+            ),
         ],
     )
     def test_damage_is_named_with_its_path(self, path: tuple[str | int, ...], value: Any, says: str) -> None:

@@ -230,7 +230,9 @@ def test_interrupted_is_passed_on() -> None:
 def test_times_come_from_the_evidence() -> None:
     run = runs()["healthy"]
     assert (run.report.started, run.report.ended) == (run.bundle.started, run.bundle.ended)
-    assert run.report.counts.seconds == pytest.approx((run.bundle.ended - run.bundle.started).total_seconds(), abs=0.001)
+    assert run.report.counts.seconds == pytest.approx(
+        (run.bundle.ended - run.bundle.started).total_seconds(), abs=0.001
+    )
 
 
 def test_connections_are_counted_by_attempt() -> None:

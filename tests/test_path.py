@@ -717,13 +717,11 @@ def test_sh_itself_reads_a_hostile_target_as_one_word(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(reason="report/words.py takes a leading @ for safe")
 def test_a_target_is_no_splatted_variable() -> None:
     """PowerShell passes the contents of $args where @args stands unquoted; dig takes @server."""
     assert skeletons("@args") == HARMLESS
 
 
-@pytest.mark.xfail(reason="report/words.py makes one of two spaces inside quotes, too")
 def test_a_quoted_target_is_left_as_it_is() -> None:
     assert skeletons("kms  reboot.example") == HARMLESS
 

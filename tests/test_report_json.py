@@ -59,7 +59,8 @@ def test_the_schema_refuses_what_is_wrong(kind: str, change: dict[str, Any]) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_report_can_be_read_back(name: str) -> None:
     text = rendered.render(runs()[name].report)
-    assert rendered.render(msgspec.json.decode(text, type=Report)) == text
+    again = rendered.render(msgspec.json.decode(text, type=Report))
+    assert json.loads(again) == json.loads(text)
     assert text.endswith("}\n")
 
 

@@ -66,7 +66,9 @@ def messages(draw: st.DrawFn) -> bytes:
     message.additional = draw(st.lists(records, max_size=2))
     if draw(st.booleans()):
         message.use_edns(0, payload=draw(st.integers(512, 65_535)))
-    message.set_rcode(dns.rcode.Rcode(draw(st.sampled_from([0, 1, 2, 3, 4, 5, 9, *([16] if message.edns >= 0 else [])]))))
+    message.set_rcode(
+        dns.rcode.Rcode(draw(st.sampled_from([0, 1, 2, 3, 4, 5, 9, *([16] if message.edns >= 0 else [])])))
+    )
     return message.to_wire(max_size=65_535)
 
 
@@ -126,7 +128,10 @@ class TestOracle:
         assert ours.referral == (dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds)
 
     @given(
-        name=names, kind=st.sampled_from([wire.A, wire.AAAA, wire.SRV]), number=st.integers(0, 65_535), edns=st.booleans()
+        name=names,
+        kind=st.sampled_from([wire.A, wire.AAAA, wire.SRV]),
+        number=st.integers(0, 65_535),
+        edns=st.booleans(),
     )
     def test_dnspython_reads_our_question(self, name: dns.name.Name, kind: int, number: int, *, edns: bool) -> None:
         question = dns.message.from_wire(wire.encode_question(str(name), kind, number, edns=edns))

@@ -18,8 +18,9 @@ _SPARE_DESCRIPTORS = 64
 class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and choices that hold for every question of a run.
 
-    ``timeout`` is seconds for one question (Linux learns after 3.1 s that a local address has no machine); ``source`` the local address to ask from ("" for any). ``via`` leads into
-    the lab, and ``elsewhere`` is where everything goes that ``via`` does not know: a lab address never leaves loopback.
+    ``timeout`` is seconds for one question (Linux learns after 3.1 s that a local address has no machine); ``source``
+    the local address to ask from ("" for any). ``via`` leads into the lab, and ``elsewhere`` is where everything goes
+    that ``via`` does not know: a lab address never leaves loopback.
     """
 
     timeout: float = 3.5

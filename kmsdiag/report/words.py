@@ -15,7 +15,9 @@ from kmsdiag.model.finding import Args
 from kmsdiag.model.fix import Fix
 from kmsdiag.model.path import FixView
 
-_SAFE = re.compile(r"[@A-Za-z0-9_][A-Za-z0-9._:@%-]*")
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@%-]*")
+_OPTION = ("-", "+", "@")
+"""How words begin that a program reads as an option and PowerShell as a splatted variable, quoted or not."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder text or show nothing."""
 
@@ -55,11 +57,15 @@ class _CommandFormatter(string.Formatter):
         text = str(value)
         if format_spec == "words":
             words = text.split()
-            return " ".join(words) if all(_SAFE.fullmatch(word.removeprefix("-")) for word in words) else "<…>"
+            return (
+                " ".join(words)
+                if all(_SAFE.fullmatch(word.removeprefix("-").removeprefix("@")) for word in words)
+                else "<…>"
+            )
         if _SAFE.fullmatch(text) and format_spec != "quoted":
             return text
-        # A leading hyphen would be an option however it is quoted; what can't be seen has no place in a command.
-        if text.startswith("-") or visible(text) != text or not text:
+        # An option stays one however it is quoted; what can't be seen has no place in a command.
+        if text.startswith(_OPTION) or visible(text) != text or not text:
             return "<…>"
         return shlex.quote(text) if self._shell == "sh" else "'" + re.sub("(['‘’‚‛])", r"\1\1", text) + "'"
 
@@ -80,7 +86,10 @@ def fill(template: str, args: Args) -> str:
 
 def fill_command(template: str, args: Args, shell: str) -> str:
     """A command for ``sh`` or ``powershell``, values quoted."""
-    return " ".join(_COMMANDS[shell].vformat(template, (), args).split(" ")).replace("  ", " ")
+    formatter = _COMMANDS[shell]
+    # Word by word of the template, so that one whose value is empty leaves no gap.
+    words = (formatter.vformat(word, (), args) for word in template.split(" "))
+    return " ".join(word for word in words if word)
 
 
 def fill_fixes(fixes: Sequence[Fix], args: Mapping[str, Any]) -> tuple[FixView, ...]:
