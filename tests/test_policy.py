@@ -48,6 +48,12 @@ class TestParse:
             {"hosts_several.equal": Severity.ERROR}, frozenset({"tcp_reachable.refused"})
         )
 
+    def test_what_a_broken_check_would_say_is_not_known(self) -> None:
+        data = {"severity": {"tcp_mine.x": "error"}, "ignore": ["tcp_mine.y"]}
+        assert parse_policy(data, KNOWN, "f", frozenset({"tcp_mine"})).ignore == {"tcp_mine.y"}
+        with pytest.raises(PolicyError, match="no check says 'tcp_mine.x'"):
+            parse_policy(data, KNOWN, "f")
+
     @pytest.mark.parametrize(
         ("data", "says"),
         [

@@ -127,7 +127,8 @@ def command(
     Follows SRV record, target, address, TCP and RPC bind to every published host, and gives one verdict with cause,
     consequence and fix. Sends DNS queries, TCP connections and RPC binds; no activation request.
     """
-    from kmsdiag.cli.live import finish, load_registry
+    from kmsdiag.cli.config import policy
+    from kmsdiag.cli.live import finish, load_all, select
     from kmsdiag.cli.output import OutputPlan, require_writable
     from kmsdiag.engine import Budget
     from kmsdiag.probes.settings import ProbeSettings, connection_limit
@@ -137,11 +138,13 @@ def command(
         require_writable(record)
     names = [*(domains or []), *_read_domains(domains_from)]
     target = _target(names, host, server, expect_host, machines, tries, ipv4=ipv4, ipv6=ipv6)
-    registry = load_registry(checks_dir, only, skip)
+    everything = load_all(checks_dir)
+    rules = policy(everything)
+    registry = select(everything, only, skip)
     settings = ProbeSettings(timeout=timeout, source=_source(source))
     budget = Budget(seconds=deadline, concurrency=connection_limit(concurrency))
     bundle = _run(target, registry, settings, budget, vantage)
-    return finish(bundle, registry, plan, fail_on, record)
+    return finish(bundle, registry, rules, plan, fail_on, record)
 
 
 def _run(target: "Target", registry: "Registry", settings: "ProbeSettings", budget: "Budget", label: str) -> "Bundle":
@@ -152,20 +155,26 @@ def _run(target: "Target", registry: "Registry", settings: "ProbeSettings", budg
 
     where: Vantage = api.here(label)
 
-    async def run() -> "Bundle":
+    # Not the coroutine's result: at its end asyncio.run restores SIGINT, and that prints a task's result to a string.
+    kept: list[Bundle] = []
+
+    async def run() -> None:
         async with stopping() as stop:
             with progress() as on_progress:
-                return await api.record(
-                    target,
-                    registry=registry,
-                    settings=settings,
-                    budget=budget,
-                    vantage=where,
-                    stop=stop,
-                    on_progress=on_progress,
+                kept.append(
+                    await api.record(
+                        target,
+                        registry=registry,
+                        settings=settings,
+                        budget=budget,
+                        vantage=where,
+                        stop=stop,
+                        on_progress=on_progress,
+                    )
                 )
 
-    return asyncio.run(run())
+    asyncio.run(run())
+    return kept[0]
 
 
 def _read_domains(name: str | None) -> list[str]:

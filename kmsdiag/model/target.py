@@ -42,6 +42,9 @@ class SubjectKind(StrEnum):
     RUN = "run"
 
 
+_KINDS = list(SubjectKind)
+
+
 class Subject(msgspec.Struct, frozen=True):
     """One thing that a check is asked about: a domain, an explicit host, or the run as a whole.
 
@@ -58,7 +61,7 @@ class Subject(msgspec.Struct, frozen=True):
     @property
     def order(self) -> tuple[int, str, int]:
         """Sort key: domains, then hosts, then the run."""
-        return (list(SubjectKind).index(self.kind), self.name, self.port)
+        return (_KINDS.index(self.kind), self.name, self.port)
 
 
 RUN = Subject(SubjectKind.RUN, "all")

@@ -4,6 +4,7 @@ Names and banners come from the network. Nothing of them may act: not in a termi
 in a command that a tired person pastes.
 """
 
+import functools
 import re
 import shlex
 import string
@@ -36,13 +37,6 @@ def _visible(character: str) -> str:
     return f"\\x{number:02x}" if number < 256 else f"\\u{{{number:x}}}"
 
 
-class _TextFormatter(string.Formatter):
-    def format_field(self, value: Any, format_spec: str) -> str:
-        if isinstance(value, tuple):
-            return ", ".join(visible(str(part)) for part in value)
-        return visible(format(value, format_spec))
-
-
 class _CommandFormatter(string.Formatter):
     """Quotes each value for one shell.
 
@@ -70,18 +64,31 @@ class _CommandFormatter(string.Formatter):
         return shlex.quote(text) if self._shell == "sh" else "'" + re.sub("(['‘’‚‛])", r"\1\1", text) + "'"
 
 
-_TEXT = _TextFormatter()
 _COMMANDS = {shell: _CommandFormatter(shell) for shell in ("sh", "powershell")}
 
 
 def fields(template: str) -> set[str]:
     """Names of the values that a template needs."""
-    return {name for _text, name, _spec, _conversion in string.Formatter().parse(template) if name}
+    return {name for _text, name, _spec, _conversion in _parsed(template) if name}
 
 
 def fill(template: str, args: Args) -> str:
     """A sentence. Lists become comma-separated, values are made visible."""
-    return _TEXT.vformat(template, (), args)
+    pieces = []
+    for text, name, _spec, _conversion in _parsed(template):
+        pieces.append(text)
+        if name is not None:
+            value = args[name]
+            pieces.append(
+                ", ".join(visible(str(part)) for part in value) if isinstance(value, tuple) else visible(str(value))
+            )
+    return "".join(pieces)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(template: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+    """A template in its pieces; a thousand domains fill the same few."""
+    return tuple(string.Formatter().parse(template))
 
 
 def fill_command(template: str, args: Args, shell: str) -> str:
