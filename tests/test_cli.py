@@ -238,7 +238,9 @@ class TestMistakes:
         assert out == ""
         assert "Usage: kmsdiag" in err
 
-    def test_a_bug_is_one_line_and_code_4(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture, recorded: str) -> None:
+    def test_a_bug_is_one_line_and_code_4(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: Capture, recorded: str
+    ) -> None:
         monkeypatch.setattr("kmsdiag.diagnosis.judge", lambda *_: 1 / 0)
         assert main(["analyze", recorded]) == 4
         out, err = capsys.readouterr()
@@ -557,7 +559,8 @@ class TestCatalogue:
         assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(NAMES)
 
     @pytest.mark.parametrize(
-        "command", [[], ["check"], ["analyze"], ["schema"], ["demo"], ["checks"], ["checks", "list"], ["checks", "show"]]
+        "command",
+        [[], ["check"], ["analyze"], ["schema"], ["demo"], ["checks"], ["checks", "list"], ["checks", "show"]],
     )
     @pytest.mark.parametrize("option", ["--help", "-h"])
     def test_help(self, command: list[str], option: str, capsys: Capture) -> None:

@@ -113,7 +113,6 @@ class TestPolicy:
         assert main(["analyze", files.two_hosts, "--check", "dns_srv_hosts"]) == 0
         assert capsys.readouterr().err == ""
 
-
     def test_a_policy_about_a_check_that_could_not_be_loaded(
         self, files: Files, tmp_path: Path, capsys: Capture
     ) -> None:

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import gc
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # A run makes many values that live to its end and form no cycles; looking for cycles in them is a tenth of the time.
+    # A run makes many values that live to its end and form no cycles; looking for cycles costs a tenth of the time.
     gc.set_threshold(100_000, 20, 100)
     try:
         result = app(words, standalone_mode=False, prog_name="kmsdiag", default_map=_defaults(words))
