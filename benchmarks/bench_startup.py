@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import Row, alternate, bind, kmsdiag, report, responder, run
+from benchmarks.common import Plan, Row, bind, kmsdiag, plan, report, responder, run
 
 DNS_PORT = 5354
 KMS_PORT = 16881
@@ -15,13 +15,12 @@ HELP_CPU = 0.15
 CHECK_WALL = 0.6
 
 
-def main(repeat: int) -> None:
+def main(runs: Plan) -> None:
     """Measure, and hand over the rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with bind(folder, DNS_PORT, ZONE), responder(folder, "127.0.0.1", KMS_PORT):
-            bare, usage, check, demo = alternate(
-                max(7, repeat),
+            bare, usage, check, demo = runs._replace(repeat=max(7, runs.repeat)).alternate(
                 lambda: run([sys.executable, "-c", "pass"]),
                 lambda: run(kmsdiag("--help")),
                 lambda: run(CHECK),
@@ -37,4 +36,4 @@ def main(repeat: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(plan())

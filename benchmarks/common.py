@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import socket
@@ -10,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+
+from benchmarks.api import Parts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,18 +69,33 @@ def run(command: Sequence[str], *, env: dict[str, str] | None = None, allowed: t
         return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output.read())
 
 
-def alternate(repeat: int, *runs: Callable[[], Cost]) -> list[Cost]:
-    """Run several things in turn, ``repeat`` times; the median of each. In turn: the machine's mood hits all alike."""
-    costs = [[one() for one in runs] for _ in range(repeat)]
-    return [
-        Cost(
-            statistics.median(cost.wall for cost in column),
-            statistics.median(cost.cpu for cost in column),
-            max(cost.peak_mb for cost in column),
-            column[-1].output,
-        )
-        for column in zip(*costs, strict=True)
-    ]
+class Plan(NamedTuple):
+    """How often everything is run, and which run counts: the median, or the fastest where the machine is busy."""
+
+    repeat: int
+    best: bool
+
+    def pick(self, figures: Iterable[float]) -> float:
+        """The figure that counts."""
+        return min(figures) if self.best else statistics.median(figures)
+
+    def alternate(self, *runs: Callable[[], Cost]) -> list[Cost]:
+        """Run several things in turn and pick of each. In turn: the machine's moods hit all alike."""
+        rounds = [[one() for one in runs] for _ in range(self.repeat)]
+        return [
+            Cost(
+                self.pick(cost.wall for cost in column),
+                self.pick(cost.cpu for cost in column),
+                max(cost.peak_mb for cost in column),
+                column[-1].output,
+            )
+            for column in zip(*rounds, strict=True)
+        ]
+
+
+def plan() -> Plan:
+    """What run.py said: the number of runs, and ``median`` or ``best``."""
+    return Plan(int(sys.argv[1]), sys.argv[2] == "best")
 
 
 def need(*programs: str) -> None:
@@ -158,6 +176,33 @@ def responder(folder: Path, address: str, port: int) -> Iterator[None]:
     command = [sys.executable, "-m", "benchmarks.responder", address, str(port)]
     with process(command, ready, folder / "responder.log"):
         yield
+
+
+def counted(output: bytes, what: str) -> int:
+    """A figure of the last lines of a report, such as the number of ``DNS messages``.
+
+    Raises:
+        CannotRun: the report does not say.
+    """
+    spaced = what.replace(" ", r"\s+")
+    found = re.search(rf"([\d,]+)\s+{spaced}", output.decode())
+    if found is None:
+        raise CannotRun(f"the report tells no number of {what}: {output[:200]!r}")
+    return int(found[1].replace(",", ""))
+
+
+def parts(target: Path, timeout: float, *checks: str) -> Parts:
+    """Where the time of one diagnosis goes, by a run through the API."""
+    done = run([sys.executable, "-m", "benchmarks.api", str(target), str(timeout), *checks])
+    return msgspec.json.decode(done.output, type=Parts)
+
+
+def in_parts(found: Parts) -> str:
+    """The same as words for a note."""
+    return (
+        f"one run by the API took {found.gather:.2f} s to gather, {found.judge:.2f} to judge, {found.render:.2f} to"
+        f" render (a bundle: {found.bundle:.2f})"
+    )
 
 
 def own_peak_mb() -> float:

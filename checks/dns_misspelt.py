@@ -18,7 +18,7 @@ from kmsdiag.model.request import Request, SrvQuery
 from kmsdiag.model.target import Subject, join_host_port
 
 _PREFIXES = ("_vmlcs._tcp.", "_vlcms._tcp.", "_vlmcs._udp.", "vlmcs._tcp.", "_vlmcs.tcp.", "vlmcs.tcp.", "_vlmcs.", "")
-"""Names seen misspelt in Microsoft's own documentation issues (_vmlcs), and the usual slips; "" is the domain itself."""
+"""Slips seen in issues about Microsoft's own documentation (_vmlcs), and the usual ones; "" is the domain itself."""
 
 META = CheckMeta(
     title="Misspelt KMS records",

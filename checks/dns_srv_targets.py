@@ -102,7 +102,11 @@ def _judge_target(subject: Subject, service: Service, seen: Evidence) -> Iterato
     if as_address(target) is not None:
         yield say("address_literal", srv, name=f"_vlmcs._tcp.{subject.name}", target=target)
         return
-    answers = [(query, seen[query]) for query in discovery.address_queries(service, seen)]
+    queries = tuple(discovery.address_queries(service, seen))
+    answers = [(query, answer) for query in queries if (answer := seen.get(query)) is not None]
+    if len(answers) < len(queries):
+        # The engine notes the gap; the other targets can be judged.
+        return
     because = tuple(query for query, _answer in answers)
     chain = next((answer.chain for _query, answer in answers if answer.chain), ())
     if chain:

@@ -106,7 +106,8 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     for service, where in _published(domains, seen):
         own = {service.target, *discovery.addresses(service, seen)}
         same_host = [spec for spec in expected if spec.host in own]
-        met.update(same_host)
+        same_port = [spec for spec in same_host if spec.port == service.port]
+        met.update(same_port or same_host)
         if not same_host and any(as_address(spec.host) for spec in expected) and (open_ := _unsettled(service, seen)):
             # It may have the expected address.
             doubts += open_

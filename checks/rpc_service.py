@@ -162,11 +162,14 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
             continue
         bound = True
         kms, nonsense = _binds(endpoint, seen)
-        answer = seen[kms]
+        answer = seen.get(kms)
+        if answer is None:
+            # The engine notes the gap; the other addresses can be judged.
+            continue
         yield _judge_bind(endpoint, kms, answer)
-        if answer.outcome is RpcOutcome.ACCEPTED and seen[nonsense].outcome is RpcOutcome.ACCEPTED:
-            args = _place(endpoint)
-            yield say("answers_anything", (kms, nonsense), **args)
+        other = seen.get(nonsense) if answer.outcome is RpcOutcome.ACCEPTED else None
+        if other is not None and other.outcome is RpcOutcome.ACCEPTED:
+            yield say("answers_anything", (kms, nonsense), **_place(endpoint))
     if not bound:
         asked = tuple(dict.fromkeys(ask(subject, seen)))
         for request in asked:

@@ -122,7 +122,10 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     by_service: dict[tuple[str, int], list[tuple[Endpoint, State]]] = {}
     for endpoint in endpoints:
         requests = _connects(endpoint, seen)
-        answers = [seen[request] for request in requests]
+        answers = [answer for request in requests if (answer := seen.get(request)) is not None]
+        if len(answers) < len(requests):
+            # The engine notes the gap; the other addresses can be judged.
+            continue
         yield from _judge_endpoint(endpoint, requests, answers, seen)
         state = next((a.outcome.state for a in answers if a.outcome.state is State.OK), answers[0].outcome.state)
         key = (endpoint.service.target, endpoint.service.port)
@@ -148,7 +151,8 @@ def _judge_endpoint(
         latency = min(answer.elapsed_ms if answer.rtt_ms is None else answer.rtt_ms for answer in opened)
         yield say("open", because, **place, port=port, latency=f"{latency:.1f}")
         return
-    first = answers[0]
+    # Where tries end in different ways, a word from the host or a router says more than silence.
+    first = next((answer for answer in answers if answer.outcome is not TcpOutcome.TIMEOUT), answers[0])
     if port != KMS_PORT and all(answer.outcome.state is State.FAIL for answer in answers):
         bind = RpcBind(address=endpoint.address, port=KMS_PORT)
         other = seen.get(bind)

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import msgspec
 
-from kmsdiag.model.answer import Answer, AnyAnswer
+from kmsdiag.model.answer import AddressAnswer, Answer, AnyAnswer, RpcAnswer, SrvAnswer, TcpAnswer
 from kmsdiag.model.report import Vantage
-from kmsdiag.model.request import AnyRequest, Request, order
-from kmsdiag.model.target import Target
+from kmsdiag.model.request import AddressQuery, AnyRequest, Request, RpcBind, SrvQuery, TcpConnect, order
+from kmsdiag.model.target import Target, TargetError, as_address, parse_server
 
 BUNDLE_FORMAT: Final = 1
 """Number of the bundle format. When it grows, a converter a step keeps older files readable."""
@@ -78,6 +78,37 @@ def encode(bundle: Bundle) -> bytes:
     return msgspec.json.format(msgspec.json.encode(bundle), indent=1) + b"\n"
 
 
+_ANSWERS: Final[dict[type, type]] = {
+    SrvQuery: SrvAnswer,
+    AddressQuery: AddressAnswer,
+    TcpConnect: TcpAnswer,
+    RpcBind: RpcAnswer,
+}
+
+
+def _require_sound(bundle: Bundle) -> None:
+    """Refuse what fits the types and could not have been recorded: a check may rely on its answers.
+
+    Raises:
+        BundleError: with the path of the first such thing.
+    """
+    for number, fact in enumerate(bundle.facts):
+        at = f"`$.facts[{number}]`"
+        if type(fact.answer) is not _ANSWERS[type(fact.request)]:
+            raise BundleError(f"it is damaged: the answer is to another kind of question - at {at}")
+        named = [fact.request.address] if isinstance(fact.request, TcpConnect | RpcBind) else []
+        if isinstance(fact.answer, AddressAnswer):
+            named += fact.answer.addresses
+        for address in named:
+            if as_address(address) is None:
+                raise BundleError(f"it is damaged: {address!r} is no address - at {at}")
+    for number, server in enumerate(bundle.target.servers):
+        try:
+            parse_server(server)
+        except TargetError as error:
+            raise BundleError(f"it is damaged: {error} - at `$.target.servers[{number}]`") from None
+
+
 class _Envelope(msgspec.Struct):
     kmsdiag_bundle: int | None = None
     kmsdiag_report: int | None = None
@@ -95,6 +126,8 @@ def decode(data: bytes) -> Bundle:
         envelope = msgspec.json.decode(data, type=_Envelope)
     except msgspec.ValidationError as error:
         raise BundleError(f"it is no bundle: {error}") from None
+    except RecursionError:
+        raise BundleError("it is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"it is no JSON ({error}); a bundle is what 'kmsdiag check --record FILE' writes") from None
     if envelope.kmsdiag_bundle is None:
@@ -105,9 +138,13 @@ def decode(data: bytes) -> Bundle:
             f"it has bundle format {envelope.kmsdiag_bundle}, newer than {BUNDLE_FORMAT}, which this kmsdiag reads:"
             " update kmsdiag"
         )
+    if envelope.kmsdiag_bundle < 1:
+        raise BundleError(f"it has bundle format {envelope.kmsdiag_bundle}, which there never was")
     try:
-        return msgspec.json.decode(data, type=Bundle)
+        bundle = msgspec.json.decode(data, type=Bundle)
     except (msgspec.ValidationError, ValueError) as error:
         raise BundleError(f"it is damaged: {error}") from None
     except RecursionError:
         raise BundleError("it is nested too deeply") from None
+    _require_sound(bundle)
+    return bundle

@@ -37,4 +37,4 @@ def first_pick_ranked(records: Sequence[SrvRecord]) -> list[float]:
 
 def first_pick_random(records: Sequence[SrvRecord]) -> list[float]:
     """Probability that each record is tried first when priority and weight are ignored."""
-    return [1 / len(records)] * len(records)
+    return [1 / len(records) for _record in records]

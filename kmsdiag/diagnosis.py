@@ -102,7 +102,7 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
         verdict=_verdict(diagnosis, bundle, _remarks(views, behind)),
         paths=diagnosis.paths,
         results=views,
-        not_checked=_not_checked(views, results),
+        not_checked=_not_checked(views, results, registry.broken),
         interrupted=bundle.interrupted,
     )
 
@@ -191,14 +191,16 @@ def _finding_view(
 def _broken_view(check: BrokenCheck) -> ResultView:
     return ResultView(
         check=check.id,
-        title=f"could not be loaded from {check.origin}",
+        title=f"could not be loaded from {visible(check.origin)}",
         subject=RUN,
-        status=Status.CRASHED,
+        status=Status.NOT_ASSESSED,
         reason=visible(check.error),
     )
 
 
-def _not_checked(views: Sequence[ResultView], results: Sequence[CheckResult]) -> tuple[NotChecked, ...]:
+def _not_checked(
+    views: Sequence[ResultView], results: Sequence[CheckResult], broken: Sequence[BrokenCheck]
+) -> tuple[NotChecked, ...]:
     """What was not looked at and why: what follows from a failure once a stage, each other reason once."""
     found: Counter[tuple[str, str]] = Counter()
     following: dict[str, tuple[set[str], set[str]]] = {}
@@ -220,6 +222,8 @@ def _not_checked(views: Sequence[ResultView], results: Sequence[CheckResult]) ->
         question, _, why = gap.rpartition(": ")
         found[f"{question.partition(' ')[0]} questions", why] += 1
     found["client and host state", _OUTSIDE] += 1
+    for check in broken:
+        found[check.id, f"could not be loaded from {check.origin}: {check.error}"] += 1
     return tuple(NotChecked(visible(what), visible(why), count) for (what, why), count in sorted(found.items()))
 
 

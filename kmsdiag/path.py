@@ -220,9 +220,10 @@ def _name_fault(subject: Subject, service: Service, seen: Evidence, base: Args, 
         "server": answer.server or query.server,
         "at": discovery.at(query.server),
         "outcome": answer.outcome.words,
+        "what": "SRV target",
     }
     if subject.kind is SubjectKind.HOST:
-        args["name"] = "--host"
+        args.update(name="--host", what="host")
     code = "name.lookup_failed" if failed else "name.no_address"
     return Fault(code, Stage.NAME, service.target, args, key, domain)
 
@@ -233,13 +234,18 @@ def connects(address: str, port: int, seen: Evidence) -> list[TcpAnswer]:
     return [answer for request in requests if (answer := seen.get(request)) is not None]
 
 
+def telling(tries: list[TcpAnswer]) -> TcpAnswer:
+    """The try that says most: one that came about, else one that got a word from somebody, else a silent one."""
+    return min(tries, key=lambda answer: (answer.outcome is not TcpOutcome.OPEN, answer.outcome is TcpOutcome.TIMEOUT))
+
+
 def _route(
     service: Service, address: str, seen: Evidence, base: Args, key: tuple[str, str, int], faults: list[Fault]
 ) -> Route:
     tries = connects(address, service.port, seen)
     if not tries:
         return Route(address=address)
-    best = next((answer for answer in tries if answer.outcome is TcpOutcome.OPEN), tries[0])
+    best = telling(tries)
     tcp = StageResult(
         stage=Stage.TCP,
         state=best.outcome.state,
@@ -281,7 +287,7 @@ def _route(
 def _tcp_fault(
     service: Service, address: str, tries: list[TcpAnswer], seen: Evidence, base: Args, key: tuple[str, str, int]
 ) -> Fault:
-    first = tries[0]
+    first = telling(tries)
     args: dict[str, Scalar | tuple[str, ...]] = {
         **base,
         "address": address,

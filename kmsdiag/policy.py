@@ -56,15 +56,19 @@ class Policy(msgspec.Struct, frozen=True):
         return default if default is Severity.NOT_ASSESSED else self.severity.get(code, default)
 
 
-def parse_policy(data: Mapping[str, Any], known: frozenset[str], source: str) -> Policy:
+def parse_policy(
+    data: Mapping[str, Any], known: frozenset[str], source: str, broken: frozenset[str] = frozenset()
+) -> Policy:
     """Read the tables ``severity`` (code = "warning") and ``ignore`` (codes = [...]) of a configuration file.
+
+    ``known`` are all codes; what the checks ``broken``, which could not be loaded, would say is not known.
 
     Raises:
         PolicyError: an unknown code or severity.
     """
     severities: dict[str, Severity] = {}
     for code, value in dict(data.get("severity", {})).items():
-        _require_known(code, known, f"{source}: severity.{code!r}")
+        _require_known(code, known, broken, f"{source}: severity.{code!r}")
         try:
             severities[code] = Severity(value)
         except ValueError:
@@ -76,12 +80,12 @@ def parse_policy(data: Mapping[str, Any], known: frozenset[str], source: str) ->
     if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
         raise PolicyError(f"{source}: ignore must be a list of codes such as ['hosts_several.equal']")
     for code in codes:
-        _require_known(code, known, f"{source}: ignore")
+        _require_known(code, known, broken, f"{source}: ignore")
     return Policy(severities, frozenset(codes))
 
 
-def _require_known(code: str, known: frozenset[str], where: str) -> None:
-    if code not in known:
+def _require_known(code: str, known: frozenset[str], broken: frozenset[str], where: str) -> None:
+    if code not in known and code.partition(".")[0] not in broken:
         import difflib
 
         near = difflib.get_close_matches(code, sorted(known), n=1)

@@ -114,13 +114,14 @@ def discover(checks_dir: Path | None = None) -> Registry:
 
 
 def _package() -> ModuleType:
-    """The package of built-in checks: installed, or beside this package in a bare checkout."""
-    try:
+    """The package of built-in checks: installed with this one, or beside it in a checkout."""
+    if PACKAGE in sys.modules:
+        return sys.modules[PACKAGE]
+    here = Path(__file__).parent
+    init = here.parent / "checks" / "__init__.py"
+    if (here / "checks").is_dir() or not init.is_file():
         return importlib.import_module(PACKAGE)
-    except ModuleNotFoundError as error:
-        if error.name != PACKAGE:
-            raise
-    init = Path(__file__).parent.parent / "checks" / "__init__.py"
+    # Not by import: where several checkouts share an environment, that would find the checks of another one.
     spec = importlib.util.spec_from_file_location(PACKAGE, init, submodule_search_locations=[str(init.parent)])
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"no built-in checks at {init}", name=PACKAGE)

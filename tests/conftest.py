@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import msgspec
 import pytest
+from hypothesis import settings
 
 from kmsdiag import diagnosis
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
@@ -19,6 +20,10 @@ from kmsdiag.model.target import KMS_PORT, SYSTEM, Expected, Family, HostSpec, T
 from kmsdiag.path import Diagnosis
 from kmsdiag.path import diagnose as build_paths
 from kmsdiag.registry import Registry, discover
+
+# How long an example takes says something about the machine's other work, not about kmsdiag.
+settings.register_profile("kmsdiag", deadline=None, print_blob=True)
+settings.load_profile("kmsdiag")
 
 AT = datetime.datetime(2026, 1, 5, 8, tzinfo=datetime.UTC)
 """When every question of a built world was put."""

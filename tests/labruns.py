@@ -9,12 +9,22 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from kmsdiag import api, diagnosis
 from kmsdiag.bundle import Bundle
+from kmsdiag.check import CheckMeta, whole_run
 from kmsdiag.lab.scenarios import SCENARIOS
 from kmsdiag.lab.world import Scenario, running
+from kmsdiag.model.answer import Icmp
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.finding import Finding
+from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, TcpOutcome
 from kmsdiag.model.report import Report, Vantage
-from kmsdiag.registry import discover
+from kmsdiag.model.request import AddressQuery, Request
+from kmsdiag.model.target import Family, HostSpec, Subject, Target
+from kmsdiag.registry import BrokenCheck, LoadedCheck, Registry, discover
+from tests.conftest import World, record
 
 T = TypeVar("T")
 
@@ -104,3 +114,71 @@ async def udp_server(reply: Callable[[bytes], list[bytes]]) -> AsyncIterator[int
         yield transport.get_extra_info("sockname")[1]
     finally:
         transport.abort()
+
+
+NASTY = (
+    "\x1b[2J\x1b]0;owned\x07",
+    "a\nDO THIS: reboot",
+    "\r\n# Heading",
+    "\u202eexe.gnp",
+    "zero\u200bwidth\ufeff",
+    "\u2028line",
+    "<script>alert(1)</script><img src=x>",
+    "[link](javascript:alert(1)) ![i](http://x.example/i.png)",
+    "`code` ```\nfence\n```",
+    "*bold* _em_ ~~strike~~ |cell| **x**",
+    "http://x.example/ www.x.example me@x.example",
+    "'; reboot; ‘$(reboot)`reboot`’",
+    "&amp; &lt;b&gt; &#x1b;",
+    "</td></table><!-- ",
+)
+"""Strings that act somewhere: in terminals, Markdown, HTML, shells."""
+
+
+def hostile_bundle() -> Bundle:
+    """A run in which everything that comes from outside is hostile, and a good deal of it."""
+    domains = tuple(f"d{number}{text}.example" for number, text in enumerate(NASTY))
+    world = World(*domains, hosts=(HostSpec(NASTY[0]), HostSpec(NASTY[6], 1689)))
+    for number, (domain, text) in enumerate(zip(domains, NASTY, strict=True)):
+        address = f"10.1.0.{number}"
+        world.srv(record(f"k{text}.example"), record(f"{text}.example", 1), domain=domain, detail=text)
+        world.name(f"k{text}.example", address, chain=(f"c{text}.example",))
+        world.tcp(address)
+        outcome = list(RpcOutcome)[number % len(RpcOutcome)]
+        world.rpc(address, outcome, detail=text, excerpt=text)
+        world.gap(AddressQuery(name=f"{text}.example", family=Family.IPV4), reason=text)
+    world.tcp("10.1.0.3", TcpOutcome.UNREACHABLE, icmp=Icmp(3, 1, NASTY[0], NASTY[8]))
+    bad = World(NASTY[6], servers=("10.1.0.2",)).srv(
+        outcome=DnsOutcome.MALFORMED, domain=NASTY[6], server="10.1.0.2", detail=NASTY[8]
+    )
+    bundle = world.bundle()
+    return msgspec.structs.replace(
+        bundle,
+        vantage=Vantage(label=NASTY[1], host=NASTY[0], system=NASTY[6], addresses=(NASTY[7],)),
+        tool=NASTY[9],
+        facts=(*bundle.facts, *bad.bundle().facts),
+    )
+
+
+class _Crashing:
+    """A check whose title, codes and crash are hostile too."""
+
+    META = CheckMeta(title=NASTY[6], codes={}, tags=frozenset(), since="0.1")
+
+    def subjects(self, target: Target, /) -> Iterator[Subject]:
+        return whole_run(target)
+
+    def ask(self, subject: Subject, seen: Evidence, /) -> Iterator[Request[Any]]:
+        return iter(())
+
+    def judge(self, subject: Subject, seen: Evidence, /) -> Iterator[Finding]:
+        raise RuntimeError(" ".join(NASTY))
+
+
+def hostile_report() -> Report:
+    """What is said about the hostile run, by all checks and one that crashes and one that could not be loaded."""
+    registry = Registry(
+        (*discover().checks, LoadedCheck("tcp_crash", _Crashing(), NASTY[0])),
+        (BrokenCheck("tcp_broken", NASTY[1], NASTY[6]),),
+    )
+    return diagnosis.judge(hostile_bundle(), registry)

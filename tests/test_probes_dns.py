@@ -23,6 +23,11 @@ from tests.labruns import udp_server
 A = TypeVar("A", bound=Answer)
 
 TIMEOUT = 0.45
+"""Seconds, where the limit is meant to be reached."""
+
+PATIENT = 3.0
+"""Seconds, where an answer is meant to come at once, however busy the machine is."""
+
 NAME = "_vlmcs._tcp.contoso.example"
 ZONE = "_vlmcs._tcp 60 IN SRV 0 0 1688 kms1\nkms1 60 IN A 10.1.0.8\nkms1 60 IN A 10.1.0.7\nkms1 60 IN AAAA fd00::8\n"
 RECORD = SrvRecord(0, 0, 1688, "kms1.contoso.example", 60)
@@ -49,7 +54,7 @@ EXPECTED: Mapping[DnsBehaviour, tuple[DnsOutcome, dict[str, Any]]] = {
 }
 
 
-async def ask(port: int, request: Request[A], timeout: float = TIMEOUT) -> A:
+async def ask(port: int, request: Request[A], timeout: float = PATIENT) -> A:
     """Put one question to the lab's server, which stands for 10.1.0.2."""
     settings = ProbeSettings(timeout=timeout, via={("10.1.0.2", 53): ("127.0.0.1", port)})
     async with LiveAnswerer(settings) as answerer:
@@ -63,13 +68,14 @@ def srv(name: str = NAME, server: str = "10.1.0.2") -> SrvQuery:
 
 def ask_lab(zone: str, request: Request[A], behaviour: DnsBehaviour = DnsBehaviour.ANSWER) -> A:
     async def put() -> A:
+        timeout = TIMEOUT if behaviour is DnsBehaviour.SILENT else PATIENT
         async with DnsServer({"contoso.example": zone}, behaviour) as server:
-            return await ask(server.port, request)
+            return await ask(server.port, request, timeout)
 
     return asyncio.run(put())
 
 
-def ask_script(reply: Callable[[bytes], list[bytes]], request: Request[A] | None = None, timeout: float = TIMEOUT) -> A:
+def ask_script(reply: Callable[[bytes], list[bytes]], request: Request[A] | None = None, timeout: float = PATIENT) -> A:
     """Put one question to a server that answers as the test says."""
 
     async def put() -> Any:
@@ -109,12 +115,12 @@ def test_outcome_within_the_limit(behaviour: DnsBehaviour) -> None:
     assert answer.records == ((RECORD,) if outcome is DnsOutcome.ANSWERED else ())
     assert answer.server == "10.1.0.2"
     assert answer.tried == ()
-    assert took < TIMEOUT + 1
+    assert took < 1.5
     assert (answer.outcome is DnsOutcome.TIMEOUT) == (behaviour is DnsBehaviour.SILENT)
 
 
 def test_nobody_listening_is_known_at_once_and_silence_is_not() -> None:
-    assert ask_lab(ZONE, srv(), DnsBehaviour.NOT_LISTENING).elapsed_ms < 200
+    assert ask_lab(ZONE, srv(), DnsBehaviour.NOT_LISTENING).elapsed_ms < 1000
     assert ask_lab(ZONE, srv(), DnsBehaviour.SILENT).elapsed_ms > 0.9 * TIMEOUT * 1000
 
 
@@ -233,7 +239,7 @@ class TestUdp:
             heard.append(data)
             return [good(data, SRV_LINE)] if len(heard) == 2 else []
 
-        answer: SrvAnswer = ask_script(reply)
+        answer: SrvAnswer = ask_script(reply, timeout=0.9)
         assert (answer.outcome, answer.queries, answer.edns) == (DnsOutcome.ANSWERED, 2, True)
         # Sent again as it was: an answer to either is an answer.
         assert heard[0] == heard[1]
@@ -242,7 +248,7 @@ class TestUdp:
         def reply(data: bytes) -> list[bytes]:
             return [good(data, SRV_LINE)] if dns.message.from_wire(data).edns < 0 else []
 
-        answer: SrvAnswer = ask_script(reply)
+        answer: SrvAnswer = ask_script(reply, timeout=0.9)
         assert (answer.outcome, answer.edns) == (DnsOutcome.ANSWERED, False)
 
     def test_a_foreign_datagram_does_not_spoil_the_answer(self) -> None:
@@ -254,7 +260,7 @@ class TestUdp:
         assert answer.outcome is DnsOutcome.ANSWERED
 
     def test_only_foreign_datagrams(self) -> None:
-        answer: SrvAnswer = ask_script(lambda data: [b"\xff" * 20])
+        answer: SrvAnswer = ask_script(lambda data: [b"\xff" * 20], timeout=TIMEOUT)
         assert answer.outcome is DnsOutcome.MALFORMED
         assert answer.wire == (b"\xff" * 20,)
 
@@ -277,7 +283,7 @@ class TestUdp:
         assert (answer.outcome, answer.edns, answer.queries) == (DnsOutcome.ANSWERED, False, 2)
 
     def test_thousands_of_datagrams_for_one(self) -> None:
-        answer: SrvAnswer = ask_script(lambda data: [b"\0" * 12] * 500 + [good(data, SRV_LINE)] * 5)
+        answer: SrvAnswer = ask_script(lambda data: [b"\0" * 12] * 500 + [good(data, SRV_LINE)] * 5, timeout=TIMEOUT)
         assert answer.outcome in (DnsOutcome.ANSWERED, DnsOutcome.MALFORMED)
 
     def test_many_questions_at_once_get_their_own_answers(self) -> None:
@@ -376,7 +382,7 @@ def ask_cut(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) 
 
         async with tcp_beside_udp(accept, lambda data: [cut(data)]) as port:
             started = time.perf_counter()
-            answer = await ask(port, srv())
+            answer = await ask(port, srv(), TIMEOUT)
             took = time.perf_counter() - started
             for task in busy:
                 task.cancel()

@@ -5,7 +5,7 @@ Modules here import nothing heavy at the top: ``kmsdiag --help`` has to answer a
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,15 +60,13 @@ app.command("demo", context_settings=HELP, short_help="Diagnose a broken network
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Whatever a person did wrong is one line on stderr."""
-    from kmsdiag.cli.config import option_defaults
+    import gc
 
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # A run makes many values that live to its end and form no cycles; looking for cycles costs a tenth of the time.
+    gc.set_threshold(100_000, 20, 100)
     try:
-        result = app(
-            list(sys.argv[1:] if arguments is None else arguments),
-            standalone_mode=False,
-            prog_name="kmsdiag",
-            default_map=option_defaults(),
-        )
+        result = app(words, standalone_mode=False, prog_name="kmsdiag", default_map=_defaults(words))
     except UsageProblem as error:
         return _complain(str(error))
     except _CLICK_ERROR as error:
@@ -81,13 +79,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("kmsdiag: interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        _drop_stdout()
+    except SystemExit as end:
+        # Click makes an exit of a broken pipe, with the code that means findings here.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        from kmsdiag.cli.output import drop_stdout
+
+        drop_stdout()
         return 0
     except Exception as error:  # noqa: BLE001  # the last line of defence: a bug becomes one line and exit code 4
         return _crash(error)
     return int(result or 0)
+
+
+def _defaults(words: Sequence[str]) -> dict[str, Any]:
+    """What the configuration files say; nothing where only help or completion is wanted, whatever state they are in."""
+    import os
+
+    from kmsdiag.cli.config import option_defaults
+
+    if {"--help", "-h", "--version"} & set(words) or "_KMSDIAG_COMPLETE" in os.environ:
+        return {}
+    return option_defaults()
 
 
 def _message(error: Exception) -> str:
@@ -115,9 +128,3 @@ def _crash(error: Exception) -> int:
         err=True,
     )
     return 4
-
-
-def _drop_stdout() -> None:
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -42,15 +42,18 @@ def command(
 
     Runs the checks that the bundle was recorded for, and those that are newer than it; --check chooses others.
     """
-    from kmsdiag.cli.live import finish, load_registry
+    from kmsdiag.cli.config import policy
+    from kmsdiag.cli.live import finish, load_all, select
     from kmsdiag.cli.output import OutputPlan
 
     plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
     recorded = _read(bundle)
-    registry = load_registry(checks_dir, only, skip)
+    everything = load_all(checks_dir)
+    rules = policy(everything)
+    registry = select(everything, only, skip)
     if not only:
         registry = registry.recorded(recorded.checks, recorded.tool)
-    return finish(recorded, registry, plan, fail_on)
+    return finish(recorded, registry, rules, plan, fail_on)
 
 
 def _read(name: str) -> "Bundle":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kmsdiag.engine import Budget
     from kmsdiag.model.report import Vantage
     from kmsdiag.model.target import Target
+    from kmsdiag.policy import Policy
     from kmsdiag.probes.settings import ProbeSettings
     from kmsdiag.registry import Registry
 
@@ -84,7 +85,7 @@ def command(
             envvar="KMSDIAG_TIMEOUT",
             help="Seconds to wait for one answer.",
         ),
-    ] = 3.0,
+    ] = 3.5,
     deadline: Annotated[
         float | None,
         typer.Option(
@@ -156,7 +157,8 @@ def command(
     """
     import msgspec
 
-    from kmsdiag.cli.live import finish, load_registry
+    from kmsdiag.cli.config import policy
+    from kmsdiag.cli.live import finish, load_all, select
     from kmsdiag.cli.output import OutputPlan, require_writable
     from kmsdiag.engine import Budget
     from kmsdiag.probes.settings import ProbeSettings, connection_limit
@@ -173,16 +175,18 @@ def command(
         clock=not no_clock,
         trace=not no_trace,
     )
-    registry = load_registry(checks_dir, only, skip)
+    everything = load_all(checks_dir)
+    rules = policy(everything)
+    registry = select(everything, only, skip)
     settings = ProbeSettings(timeout=timeout, source=_source(source))
     budget = Budget(
         seconds=deadline or (_WATCHING if until_healthy else _ONE_RUN), concurrency=connection_limit(concurrency)
     )
     if until_healthy:
-        bundle = _watch(target, registry, settings, budget, vantage, pause)
+        bundle = _watch(target, registry, rules, settings, budget, vantage, pause)
     else:
         bundle = _run(target, registry, settings, budget, vantage)
-    return finish(bundle, registry, plan, fail_on, record)
+    return finish(bundle, registry, rules, plan, fail_on, record)
 
 
 _ONE_RUN = 60.0
@@ -190,15 +194,19 @@ _WATCHING = 3600.0
 
 
 def _watch(
-    target: "Target", registry: "Registry", settings: "ProbeSettings", budget: "Budget", label: str, pause: float
+    target: "Target",
+    registry: "Registry",
+    rules: "Policy",
+    settings: "ProbeSettings",
+    budget: "Budget",
+    label: str,
+    pause: float,
 ) -> "Bundle":
     import msgspec
 
     from kmsdiag import diagnosis
-    from kmsdiag.cli.config import policy
     from kmsdiag.cli.watch import until_healthy
 
-    rules = policy(registry)
     return until_healthy(
         lambda seconds: _run(target, registry, settings, msgspec.structs.replace(budget, seconds=seconds), label),
         lambda bundle: diagnosis.judge(bundle, registry, rules),
@@ -240,20 +248,26 @@ def _run(target: "Target", registry: "Registry", settings: "ProbeSettings", budg
 
     where: Vantage = api.here(label)
 
-    async def run() -> "Bundle":
+    # Not the coroutine's result: at its end asyncio.run restores SIGINT, and that prints a task's result to a string.
+    kept: list[Bundle] = []
+
+    async def run() -> None:
         async with stopping() as stop:
             with progress() as on_progress:
-                return await api.record(
-                    target,
-                    registry=registry,
-                    settings=settings,
-                    budget=budget,
-                    vantage=where,
-                    stop=stop,
-                    on_progress=on_progress,
+                kept.append(
+                    await api.record(
+                        target,
+                        registry=registry,
+                        settings=settings,
+                        budget=budget,
+                        vantage=where,
+                        stop=stop,
+                        on_progress=on_progress,
+                    )
                 )
 
-    return asyncio.run(run())
+    asyncio.run(run())
+    return kept[0]
 
 
 def _read_domains(name: str | None) -> list[str]:
@@ -318,19 +332,15 @@ def _source(text: str) -> str:
     Raises:
         UsageProblem: no address, or none of this machine.
     """
-    import socket
-
     from kmsdiag.model.target import as_address
+    from kmsdiag.probes.settings import can_send_from
 
     if not text:
         return ""
     address = as_address(text)
     if address is None:
         raise UsageProblem(f"--source {text!r} is no address: give one of this machine's own addresses")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.bind((address, 0))
-    except OSError as error:
-        raise UsageProblem(f"--source {address} is no address of this machine ({error.strerror})") from None
+    problem = can_send_from(address)
+    if problem:
+        raise UsageProblem(f"--source {address} is no address of this machine ({problem})")
     return address

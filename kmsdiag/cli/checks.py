@@ -22,9 +22,9 @@ def list_checks(
     """List all checks; one that could not be loaded is listed with the reason."""
     from tabulate import tabulate
 
-    from kmsdiag.cli.live import complain_about_broken, load_registry
+    from kmsdiag.cli.live import complain_about_broken, load_all
 
-    registry = load_registry(checks_dir, [], [])
+    registry = load_all(checks_dir)
     rows = [
         (check.id, check.module.META.title, ", ".join(sorted(check.module.META.tags)), check.origin)
         for check in registry.checks
@@ -42,10 +42,10 @@ def show(
 ) -> int:
     """Show what a check looks at, why it matters, what to do, and everything it may say."""
     from kmsdiag.cli.errors import UsageProblem
-    from kmsdiag.cli.live import load_registry
+    from kmsdiag.cli.live import load_all, select
 
     id_, _, code = name.partition(".")
-    found = load_registry(checks_dir, [id_], [])
+    found = select(load_all(checks_dir), [id_], [])
     for broken in found.broken:
         raise UsageProblem(f"check {broken.id!r} from {broken.origin} could not be loaded: {broken.error}")
     check = found.checks[0]

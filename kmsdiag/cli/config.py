@@ -87,16 +87,19 @@ def option_defaults() -> dict[str, Any]:
 def policy(registry: "Registry") -> "Policy":
     """The policy of all files together; where both say something of one code, ./kmsdiag.toml wins.
 
+    ``registry`` holds all checks there are: a file may speak of those that one run leaves out.
+
     Raises:
         UsageProblem: an unknown code or severity.
     """
     from kmsdiag.policy import Policy, PolicyError, parse_policy
 
     known = frozenset(f"{check.id}.{code}" for check in registry.checks for code in check.module.META.codes)
+    broken = frozenset(check.id for check in registry.broken)
     merged = Policy()
     for path in files():
         try:
-            own = parse_policy(_load(path), known, str(path))
+            own = parse_policy(_load(path), known, str(path), broken)
         except PolicyError as error:
             raise UsageProblem(str(error)) from None
         merged = Policy({**merged.severity, **own.severity}, merged.ignore | own.ignore)

@@ -38,7 +38,8 @@ def command(
 
     Names and addresses in the report are the lab's; every answer came over a real socket.
     """
-    from kmsdiag.cli.live import finish, load_registry
+    from kmsdiag.cli.config import policy
+    from kmsdiag.cli.live import finish, load_all
     from kmsdiag.cli.output import OutputPlan, require_writable
     from kmsdiag.lab.scenarios import SCENARIOS, by_name
 
@@ -53,9 +54,10 @@ def command(
     plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
     if record is not None:
         require_writable(record)
-    registry = load_registry(None, [], [])
+    registry = load_all(None)
+    rules = policy(registry)
     typer.echo(f"lab on loopback, scenario {world.name}: {world.title}\n", err=True)
-    return finish(_run(world, registry), registry, plan, fail_on, record)
+    return finish(_run(world, registry), registry, rules, plan, fail_on, record)
 
 
 def _run(world: "Scenario", registry: "Registry") -> "Bundle":

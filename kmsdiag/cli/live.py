@@ -11,28 +11,43 @@ from typing import TYPE_CHECKING
 
 from kmsdiag.cli.errors import UsageProblem
 from kmsdiag.cli.options import FailLevel
-from kmsdiag.cli.output import OutputPlan, replace
+from kmsdiag.cli.output import OutputPlan, drop_stdout, replace
 
 if TYPE_CHECKING:
     from kmsdiag.bundle import Bundle
     from kmsdiag.engine import Progress
     from kmsdiag.model.report import Report
+    from kmsdiag.policy import Policy
     from kmsdiag.registry import Registry
 
 ProgressCallback = Callable[["Progress"], None]
 
 
-def load_registry(checks_dir: Path | None, only: list[str], skip: list[str]) -> "Registry":
+def load_all(checks_dir: Path | None) -> "Registry":
+    """All checks there are.
+
+    Raises:
+        UsageProblem: no such folder.
+    """
+    from kmsdiag.registry import discover
+
+    try:
+        return discover(checks_dir)
+    except NotADirectoryError as error:
+        raise UsageProblem(str(error)) from None
+
+
+def select(registry: "Registry", only: list[str], skip: list[str]) -> "Registry":
     """The checks to run.
 
     Raises:
-        UsageProblem: no such folder, or no such check.
+        UsageProblem: no such check, or none left.
     """
-    from kmsdiag.registry import UnknownCheckError, discover
+    from kmsdiag.registry import UnknownCheckError
 
     try:
-        registry = discover(checks_dir).select(only, skip)
-    except (NotADirectoryError, UnknownCheckError) as error:
+        registry = registry.select(only, skip)
+    except UnknownCheckError as error:
         raise UsageProblem(str(error)) from None
     if not registry.checks and not registry.broken:
         raise UsageProblem("no check is left to run: --skip takes away all that --check names")
@@ -93,6 +108,7 @@ def progress() -> Iterator[ProgressCallback | None]:
 def finish(
     bundle: "Bundle",
     registry: "Registry",
+    policy: "Policy",
     plan: OutputPlan,
     fail_on: FailLevel,
     record: Path | None = None,
@@ -100,7 +116,6 @@ def finish(
     """Keep the bundle, judge it, write the report; the exit code."""
     from kmsdiag import bundle as bundles
     from kmsdiag import diagnosis
-    from kmsdiag.cli.config import policy
     from kmsdiag.policy import FailOn, exit_code
 
     problem = ""
@@ -109,8 +124,11 @@ def finish(
             replace(record, bundles.encode(bundle))
         except OSError as error:
             problem = f"{record} can't be written: {error.strerror or error}"
-    report: Report = diagnosis.judge(bundle, registry, policy(registry))
-    plan.write(report)
+    report: Report = diagnosis.judge(bundle, registry, policy)
+    try:
+        plan.write(report)
+    except BrokenPipeError:
+        drop_stdout()
     complain_about_broken(registry)
     if problem:
         raise UsageProblem(problem)

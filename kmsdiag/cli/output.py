@@ -139,6 +139,11 @@ def require_writable(path: Path) -> None:
         raise UsageProblem(f"{path} can't be written: no permission in {folder}")
 
 
+def drop_stdout() -> None:
+    """Send the rest to nowhere: whoever read our output has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _try_replace(path: Path, text: str) -> list[str]:
     try:
         replace(path, text.encode())

@@ -16,6 +16,10 @@ from kmsdiag.wire import rpc
 
 REQUEST: Final = 0
 ACCESS_DENIED: Final = 5
+UNKNOWN_INTERFACE: Final = 0x1C010003
+
+_PATIENCE: Final = 30
+"""Seconds for which a silent host holds a connection."""
 
 
 class Behaviour(StrEnum):
@@ -49,8 +53,13 @@ def _pdu(kind: int, body: bytes, call_id: int, flags: int = 0x03) -> bytes:
     return struct.pack("<BBBB4sHHI", 5, 0, kind, flags, b"\x10\0\0\0", 16 + len(body), 0, call_id) + body
 
 
+def _fault(call_id: int, status: int) -> bytes:
+    # 0x23: first, last, did not execute.
+    return _pdu(rpc.FAULT, struct.pack("<IHBBII", 0, 0, 0, 0, status, 0), call_id, 0x23)
+
+
 def bind_ack(bind: bytes, port: int, interfaces: frozenset[str] | None, *, result: int = 2, reason: int = 1) -> bytes:
-    """The bind_ack of a host with these interfaces (None: any). It picks NDR64 where that is offered, as Windows does."""
+    """The bind_ack of a host with these interfaces (None: any); NDR64 where that is offered, as Windows picks."""
     header = rpc.decode_header(bind)
     offers = rpc.decode_bind(bind)
     best = rpc.NDR64 if any(rpc.NDR64[0] in offer.syntaxes for offer in offers) else rpc.NDR32
@@ -82,6 +91,10 @@ _BANNERS: Final = {
     # First of many fragments: a bind_ack has no more than one.
     Behaviour.FRAGMENTS: _pdu(rpc.BIND_ACK, b"\0" * 100, 2, flags=0x01),
 }
+
+
+_ENDLESS_FRAGMENT: Final = _pdu(rpc.BIND_ACK, b"A" * (rpc.MAX_FRAGMENT - rpc.HEADER), 2, flags=0x01)
+_HANG_UP: Final = (Behaviour.HTTP, Behaviour.TLS, Behaviour.GARBAGE)
 
 
 class RpcHost:
@@ -169,22 +182,36 @@ class RpcHost:
         """Answer one PDU; False ends the connection."""
         header = rpc.decode_header(pdu)
         if header.type == REQUEST:
-            writer.write(_pdu(rpc.FAULT, struct.pack("<IHBBII", 0, 0, 0, 0, ACCESS_DENIED, 0), header.call_id, 0x23))
+            writer.write(_fault(header.call_id, ACCESS_DENIED))
             return True
+        answer = self._answer(pdu, header.call_id)
+        if answer:
+            writer.write(answer)
+            await writer.drain()
+            return self.behaviour not in _HANG_UP
+        return await self._misbehave(pdu, writer)
+
+    def _answer(self, bind: bytes, call_id: int) -> bytes:
+        """What answers a bind in one piece; nothing where the behaviour is not that simple."""
         match self.behaviour:
             case Behaviour.KMS | Behaviour.ONE_CONNECTION | Behaviour.LOSSY:
-                writer.write(bind_ack(pdu, self._published, _KMS_ONLY))
+                return bind_ack(bind, self._published, _KMS_ONLY)
             case Behaviour.ANYTHING:
-                writer.write(bind_ack(pdu, self._published, None))
+                return bind_ack(bind, self._published, None)
             case Behaviour.OTHER_INTERFACE:
-                writer.write(bind_ack(pdu, self._published, _ANOTHER))
+                return bind_ack(bind, self._published, _ANOTHER)
             case Behaviour.USER_REJECTION:
-                writer.write(bind_ack(pdu, self._published, _ANOTHER, result=1, reason=0))
+                return bind_ack(bind, self._published, _ANOTHER, result=1, reason=0)
             case Behaviour.NAK:
-                writer.write(_pdu(rpc.BIND_NAK, struct.pack("<HBBB3x", 2, 1, 5, 0), header.call_id))
+                return _pdu(rpc.BIND_NAK, struct.pack("<HBBB3x", 2, 1, 5, 0), call_id)
             case Behaviour.FAULT:
-                body = struct.pack("<IHBBII", 0, 0, 0, 0, 0x1C010003, 0)
-                writer.write(_pdu(rpc.FAULT, body, header.call_id, 0x23))
+                return _fault(call_id, UNKNOWN_INTERFACE)
+        return _BANNERS.get(self.behaviour, b"")
+
+    async def _misbehave(self, bind: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Hang up, reset, stop half-way, drip, or never end; False ends the connection."""
+        whole = bind_ack(bind, self._published, _KMS_ONLY)
+        match self.behaviour:
             case Behaviour.CLOSE:
                 return False
             case Behaviour.RESET:
@@ -193,21 +220,14 @@ class RpcHost:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
             case Behaviour.HALF:
-                writer.write(bind_ack(pdu, self._published, _KMS_ONLY)[:30])
-                await asyncio.sleep(30)
+                writer.write(whole[:30])
             case Behaviour.DRIP:
-                for byte in bind_ack(pdu, self._published, _KMS_ONLY):
+                for byte in whole:
                     writer.write(bytes([byte]))
                     await asyncio.sleep(1)
             case Behaviour.ENDLESS:
                 while True:
-                    writer.write(b"\x05\x00\x0c\x01\x10\x00\x00\x00\xd0\x16\x00\x00\x02\x00\x00\x00" + b"A" * 5824)
+                    writer.write(_ENDLESS_FRAGMENT)
                     await writer.drain()
-            case Behaviour.SILENT | Behaviour.SSH:
-                await asyncio.sleep(30)
-            case _:
-                writer.write(_BANNERS[self.behaviour])
-                await writer.drain()
-                return self.behaviour in (Behaviour.LYING, Behaviour.FRAGMENTS)
-        await writer.drain()
+        await asyncio.sleep(_PATIENCE)
         return True

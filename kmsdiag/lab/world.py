@@ -16,7 +16,7 @@ from kmsdiag.probes.settings import ProbeSettings
 
 
 class LabHost(msgspec.Struct, frozen=True):
-    """One port of one address, and what happens there. ``clock``: how many seconds it is ahead (None: tells no time)."""
+    """One port of one address, and what happens there. ``clock``: seconds it is ahead (None: it tells no time)."""
 
     address: str
     behaviour: Behaviour

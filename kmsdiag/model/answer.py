@@ -4,10 +4,12 @@ All text in an answer is printable ASCII: whoever makes an answer escapes what t
 """
 
 import datetime
+from typing import Annotated
 
 import msgspec
 
 from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, LookupOutcome, RpcOutcome, TcpOutcome, TraceOutcome
+from kmsdiag.model.target import Unsigned16
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is"):
@@ -48,11 +50,11 @@ class DnsAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True):
 class SrvRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
     """One SRV record (RFC 2782). ``target`` is lower-case without the final dot, "." for the root; ``ttl`` in s."""
 
-    priority: int
-    weight: int
-    port: int
+    priority: Unsigned16
+    weight: Unsigned16
+    port: Unsigned16
     target: str
-    ttl: int
+    ttl: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SrvAnswer(DnsAnswer, frozen=True, kw_only=True, omit_defaults=True, tag="srv"):
@@ -177,8 +179,8 @@ class HostsEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class KmsOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A KMS host that was set by hand (slmgr /skms, a script, a policy).
 
-    ``level`` is ``global``, ``application`` or ``product``; ``view`` is ``64`` or ``32`` (the registry view it was found
-    in); ``scope`` the application or product id, or "". ``host`` may be empty where only a port is set; ``port`` is 0
+    ``level`` is ``global``, ``application`` or ``product``; ``view`` is ``64`` or ``32``, the registry view it was
+    found in; ``scope`` the application or product id, or "". ``host`` may be empty where only a port is set; ``port`` is 0
     where none is.
     """
 
@@ -190,7 +192,7 @@ class KmsOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class LicensedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One product with a key, as SoftwareLicensingProduct has it. ``status`` 0-6, ``reason`` an HRESULT as 0x text."""
+    """One product with a key, as SoftwareLicensingProduct has it. ``status`` 0-6, -1 where unknown; ``reason`` an HRESULT as 0x text."""
 
     name: str
     description: str = ""
@@ -205,7 +207,7 @@ class LicensedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
 
 class KmsEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A licensing event (12288 or 12289): id, time (UTC) and the insertion string as Windows logged it."""
+    """A licensing event (12288, 12289 or 12308): id, time (UTC) and the insertion string as Windows logged it."""
 
     id: int
     at: datetime.datetime
@@ -226,7 +228,7 @@ class KmsClient(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 class MachineAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="machine"):
-    """This machine's own settings, as far as they decide where it looks for a KMS host. ``kms`` only on Windows."""
+    """Settings of the machine itself, as far as they decide where it looks for a KMS host. ``kms`` only on Windows."""
 
     system: str
     name: str = ""

@@ -59,7 +59,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One check on one subject. ``gaps`` are reasons for what could not be judged; ``crash`` a traceback's last line."""
+    """One check on one subject. ``gaps`` say what could not be judged and why; ``crash`` is a traceback's last line."""
 
     check: str
     subject: Subject

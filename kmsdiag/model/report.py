@@ -23,7 +23,7 @@ class Vantage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run cost: questions, DNS messages sent, TCP connections (binds included), binds; seconds of wall time."""
+    """What the run cost: questions, DNS messages sent, TCP connections (binds included), binds, seconds."""
 
     questions: int
     unanswered: int

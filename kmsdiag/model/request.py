@@ -18,7 +18,7 @@ from kmsdiag.model.answer import (
     TcpAnswer,
     TraceAnswer,
 )
-from kmsdiag.model.target import SYSTEM, Family, join_host_port
+from kmsdiag.model.target import SYSTEM, Family, Unsigned16, join_host_port
 
 A = TypeVar("A", bound=Answer, covariant=True)
 
@@ -113,7 +113,7 @@ class TcpConnect(Request[TcpAnswer], frozen=True, kw_only=True, omit_defaults=Tr
     """One TCP connection to an address; ``attempt`` (from 1) tells repeated ones apart."""
 
     address: str
-    port: int
+    port: Unsigned16
     attempt: int = 1
 
     def __str__(self) -> str:
@@ -125,7 +125,7 @@ class RpcBind(Request[RpcAnswer], frozen=True, kw_only=True, omit_defaults=True,
     """One DCE/RPC bind to ``interface`` (version 1.0) at an address. A bind activates nothing and counts nobody."""
 
     address: str
-    port: int
+    port: Unsigned16
     interface: str = KMS_INTERFACE
 
     def __str__(self) -> str:
@@ -134,10 +134,10 @@ class RpcBind(Request[RpcAnswer], frozen=True, kw_only=True, omit_defaults=True,
 
 
 class TcpTrace(Request[TraceAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="trace"):
-    """The routers on the way to an address and port, by TCP SYNs with growing TTL (needs raw sockets)."""
+    """The routers on the way to an address and port, by TCP SYNs with growing TTL."""
 
     address: str
-    port: int
+    port: Unsigned16
 
     def __str__(self) -> str:
         return f"trace TCP {join_host_port(self.address, self.port)}"
@@ -167,7 +167,7 @@ class ClockQuery(Request[ClockAnswer], frozen=True, kw_only=True, omit_defaults=
 
 
 class MachineSettings(Request[MachineAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="machine"):
-    """This machine's own settings: resolvers, suffixes, hosts file; on Windows its KMS client state. Read-only."""
+    """The settings of this machine: resolvers, suffixes, hosts file; on Windows its KMS client state. Read-only."""
 
     def __str__(self) -> str:
         return "settings of this machine"

@@ -7,8 +7,12 @@ names are lower-case, in A-label form and without the final dot.
 import ipaddress
 import re
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+
+Unsigned16 = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+"""A port, priority or weight; held to its range where a file is read."""
 
 KMS_PORT = 1688
 """Port of a KMS host unless configured otherwise (Microsoft, "KMS activation planning")."""
@@ -39,6 +43,9 @@ class SubjectKind(StrEnum):
     RUN = "run"
 
 
+_KINDS = list(SubjectKind)
+
+
 class Subject(msgspec.Struct, frozen=True):
     """One thing that a check is asked about: a domain, an explicit host, or the run as a whole.
 
@@ -55,7 +62,7 @@ class Subject(msgspec.Struct, frozen=True):
     @property
     def order(self) -> tuple[int, str, int]:
         """Sort key: domains, then hosts, then the run."""
-        return (list(SubjectKind).index(self.kind), self.name, self.port)
+        return (_KINDS.index(self.kind), self.name, self.port)
 
 
 MACHINE = Subject(SubjectKind.MACHINE, "this machine")
@@ -69,7 +76,7 @@ class HostSpec(msgspec.Struct, frozen=True):
     """A host named by a person (``--host``, ``--expect-host``), the way ``slmgr /skms`` takes it."""
 
     host: str
-    port: int = KMS_PORT
+    port: Unsigned16 = KMS_PORT
 
     def __str__(self) -> str:
         return join_host_port(self.host, self.port)
@@ -96,7 +103,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hosts: tuple[HostSpec, ...] = ()
     servers: tuple[str, ...] = (SYSTEM,)
     families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
-    tries: int = 1
+    tries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     expected: Expected = Expected()
     nonce: str = ""
     resolvers: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ import random
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +39,9 @@ YOUNG: Final = 0.25
 # A Windows loop has a receive of its own under way on the socket; elsewhere the socket may be read until it is empty.
 _DRAINS: Final = sys.platform != "win32"
 _LARGEST: Final = 65_535
+
+_REMEMBERED: Final = 32_768
+"""Message ids that are remembered, so that a late answer is known for what it is: half of all there are."""
 
 _NXDOMAIN: Final = 3
 _RCODE_OUTCOMES: Final = {2: DnsOutcome.SERVFAIL, _NXDOMAIN: DnsOutcome.NXDOMAIN, 5: DnsOutcome.REFUSED}
@@ -69,49 +73,86 @@ class _Wanted(NamedTuple):
     transport: Transport = Transport.UDP
 
 
+class _Patience:
+    """How long a question waits for one server: from its first datagram on, not while it waits for its turn."""
+
+    __slots__ = ("_limit", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._limit: float | None = None
+
+    def left(self) -> float:
+        """Seconds from now to the end."""
+        now = time.monotonic()
+        if self._limit is None:
+            self._limit = now + self._seconds
+        return max(0.05, self._limit - now)
+
+
 class _Question:
-    """One question in flight: what it waits for, and one clock for all that is due while it waits."""
+    """One question: what it waits for, and one clock for all that is due while it waits."""
 
-    __slots__ = ("answer", "channel", "due", "facts", "kind", "name", "number", "sent_at", "timer", "young")
+    __slots__ = (
+        "answer", "asked", "channel", "due", "edns", "facts", "kind", "name", "number", "patience", "put_at",
+        "recursion", "sent_at", "timer", "young",
+    )  # fmt: skip
 
-    def __init__(self, channel: "_Channel", name: str, kind: int, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, channel: "_Channel", name: str, wanted: _Wanted, facts: dict[str, Any], patience: _Patience, *, edns: bool
+    ) -> None:
         self.channel = channel
+        self.asked = name
         self.name = name.lower().removesuffix(".") or "."
-        self.kind = kind
+        self.kind = wanted.kind
+        self.recursion = wanted.recursion
         self.facts = facts
+        self.patience = patience
+        self.edns = edns
         self.answer: asyncio.Future[tuple[wire.Message, bytes]] = channel.loop.create_future()
-        self.number = channel.free_number()
-        self.young = True
-        self.sent_at = time.monotonic()
+        self.number = -1
+        self.young = False
+        self.put_at = self.sent_at = time.monotonic()
         self.due: list[tuple[float, Callable[[], None]]] = []
         self.timer: asyncio.TimerHandle | None = None
 
-    def start(self, question: bytes, last: bytes, left: float) -> None:
-        """Send, and send again: ``question``, and at last ``last``, until ``left`` seconds are over."""
-        now = self.channel.loop.time()
+    def begin(self) -> None:
+        """Its turn has come: send, and send again until its time is over; the last one goes without EDNS."""
+        channel = self.channel
+        self.young = True
+        self.sent_at = time.monotonic()
+        self.facts["queued"] += self.sent_at - self.put_at
+        self.number = channel.free_number()
+        channel.pending[self.number] = self
+        now, left = channel.loop.time(), self.patience.left()
         self.due = [
             (now + left, self._give_up),
-            (now + left * 2 / SENDS, lambda: self._send_last(last)),
-            (now + left / SENDS, lambda: self._send(question)),
+            (now + left * 2 / SENDS, self._send_last),
+            (now + left / SENDS, self._send),
             (now + YOUNG, self.release),
         ]
         self.due.sort(key=lambda one: -one[0])
-        self.channel.pending[self.number] = self
-        self._send(question)
-        self._wind()
+        try:
+            self._send()
+        except wire.DnsFormatError as error:
+            # A target that the network sent and that no one can ask for: the name is at fault, not the server.
+            self.fail(_Failure(DnsOutcome.MALFORMED, str(error)))
+        else:
+            self._wind()
 
     def stop(self) -> None:
         """Wait no longer."""
         if self.timer is not None:
             self.timer.cancel()
-        self.channel.pending.pop(self.number, None)
+        if self.number >= 0:
+            self.channel.pending.pop(self.number, None)
         self.release()
 
     def release(self) -> None:
         """Count against the burst no longer."""
         if self.young:
             self.young = False
-            self.channel.burst.release()
+            self.channel.release()
 
     def fail(self, failure: _Failure) -> None:
         """End without an answer."""
@@ -127,14 +168,15 @@ class _Question:
         if self.due:
             self._wind()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self) -> None:
+        data = wire.encode_question(self.asked, self.kind, self.number, edns=self.edns, recursion=self.recursion)
         self.facts["queries"] += 1
         if self.channel.transport is not None:
             self.channel.transport.sendto(data)
 
-    def _send_last(self, data: bytes) -> None:
-        self.facts["edns"] = False
-        self._send(data)
+    def _send_last(self) -> None:
+        self.facts["edns"] = self.edns = False
+        self._send()
 
     def _give_up(self) -> None:
         at, data = self.channel.garbage
@@ -145,21 +187,44 @@ class _Question:
 
 
 class _Channel(asyncio.DatagramProtocol):
-    """One connected UDP socket and the questions in flight on it, by message id."""
+    """One connected UDP socket, the questions in flight on it by message id, and those that wait for their turn."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.pending: dict[int, _Question] = {}
-        self.burst = asyncio.Semaphore(BURST)
         self.sock: socket.socket | None = None
         self.transport: asyncio.DatagramTransport | None = None
         self.garbage: tuple[float, bytes] = (0.0, b"")
+        self._used: set[int] = set()
+        self._young = 0
+        self._queue: deque[_Question] = deque()
+
+    def put(self, question: _Question) -> None:
+        """Begin a question now, or as soon as there is room for it."""
+        self._queue.append(question)
+        self._fill()
+
+    def release(self) -> None:
+        """One question in flight is not young any more."""
+        self._young -= 1
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._queue and self._young < BURST:
+            question = self._queue.popleft()
+            # A question that was cancelled while it waited is not sent.
+            if not question.answer.done():
+                self._young += 1
+                question.begin()
 
     def free_number(self) -> int:
-        """A message id that no question in flight has."""
+        """A message id that no question had lately: a late answer must not be taken for that of another question."""
+        if len(self._used) > _REMEMBERED:
+            self._used = set(self.pending)
         number = random.getrandbits(16)
-        while number in self.pending:
+        while number in self._used:
             number = random.getrandbits(16)
+        self._used.add(number)
         return number
 
     def datagram_received(self, data: bytes, _address: Any) -> None:
@@ -180,8 +245,9 @@ class _Channel(asyncio.DatagramProtocol):
     def _take(self, data: bytes) -> None:
         asked = self.pending.get(int.from_bytes(data[:2], "big")) if len(data) >= 12 else None
         if asked is None:
-            # Late answers look like this too; it only counts where nothing better comes.
-            self.garbage = (time.monotonic(), data)
+            # An answer that comes late, or twice, is none of it. It only counts where nothing better comes.
+            if int.from_bytes(data[:2], "big") not in self._used:
+                self.garbage = (time.monotonic(), data)
             return
         if asked.answer.done():
             return
@@ -198,12 +264,17 @@ class _Channel(asyncio.DatagramProtocol):
 
     def error_received(self, error: Exception) -> None:
         icmp = None
+        server = ""
         if self.sock is not None:
             # An error left in the queue would wake the event loop for ever.
             while (found := read_icmp(self.sock)) is not None:
                 icmp = found
+            with contextlib.suppress(OSError):
+                server = self.sock.getpeername()[0].partition("%")[0]
         number = getattr(error, "errno", None) or 0
-        outcome = DnsOutcome.NOT_LISTENING if number == errno.ECONNREFUSED else DnsOutcome.UNREACHABLE
+        # Port unreachable said by anyone but the server is a firewall's doing.
+        refused = number == errno.ECONNREFUSED and (icmp is None or icmp.sender == server)
+        outcome = DnsOutcome.NOT_LISTENING if refused else DnsOutcome.UNREACHABLE
         detail = errno.errorcode.get(number, type(error).__name__)
         if icmp is not None and outcome is DnsOutcome.UNREACHABLE:
             detail = f"{icmp.name}, said by {icmp.sender}"
@@ -280,10 +351,11 @@ class DnsClient:
         started = time.perf_counter()
         tried: list[ServerTry] = []
         fields: dict[str, Any] = {"outcome": DnsOutcome.NO_SERVER}
-        queries = 0
+        queries, queued = 0, 0.0
         for candidate in self._servers(server):
             fields = await self._ask_one(candidate, wanted)
             queries += fields.pop("queries")
+            queued += fields.pop("queued")
             if fields["outcome"] in _DEAD:
                 self._dead.add(candidate)
             if fields["outcome"] not in _TRY_NEXT:
@@ -291,7 +363,9 @@ class DnsClient:
             tried.append(ServerTry(candidate, fields["outcome"]))
         if tried and fields["outcome"] in _TRY_NEXT:
             tried.pop()
-        elapsed = round((time.perf_counter() - started) * 1000, 3)
+        # A question is put when it is sent: what it waited for its turn behind other questions is not the server's.
+        at += datetime.timedelta(seconds=queued)
+        elapsed = round((time.perf_counter() - started - queued) * 1000, 3)
         return {**fields, "at": at, "elapsed_ms": elapsed, "tried": tuple(tried), "queries": queries}
 
     def _servers(self, server: str) -> list[str]:
@@ -304,13 +378,13 @@ class DnsClient:
     async def _ask_one(self, server: str, wanted: _Wanted) -> dict[str, Any]:
         """Follow the chain at one server to its end."""
         name = wanted.name.lower()
-        facts: dict[str, Any] = {"server": server, "queries": 0}
+        facts: dict[str, Any] = {"server": server, "queries": 0, "queued": 0.0}
         raw: list[bytes] = []
         chain: list[str] = []
-        limit = time.monotonic() + self._settings.timeout
+        patience = _Patience(self._settings.timeout)
         try:
             while True:
-                message, data = await self._exchange(server, wanted, chain[-1] if chain else name, limit, facts)
+                message, data = await self._exchange(server, wanted, chain[-1] if chain else name, patience, facts)
                 raw.append(data)
                 facts.update(rcode=message.rcode_name, authoritative=message.authoritative)
                 links, end = _follow(message, chain[-1] if chain else name)
@@ -337,7 +411,7 @@ class DnsClient:
         return {**facts, "chain": tuple(chain[: MAX_CHAIN + 1]), "wire": tuple(raw)}
 
     async def _exchange(
-        self, server: str, wanted: _Wanted, name: str, limit: float, facts: dict[str, Any]
+        self, server: str, wanted: _Wanted, name: str, patience: _Patience, facts: dict[str, Any]
     ) -> tuple[wire.Message, bytes]:
         """One question, over UDP and then TCP where the answer was cut, or over TCP from the start."""
         if wanted.transport is Transport.TCP:
@@ -345,10 +419,10 @@ class DnsClient:
             facts["queries"] += 1
             return await self._tcp(server, wanted, name)
         facts["transport"] = "udp"
-        message, data = await self._udp(server, wanted, name, limit, facts, edns=True)
+        message, data = await self._udp(server, wanted, name, patience, facts, edns=True)
         if message.rcode in _NO_EDNS_RCODES:
             facts["edns"] = False
-            message, data = await self._udp(server, wanted, name, limit, facts, edns=False)
+            message, data = await self._udp(server, wanted, name, patience, facts, edns=False)
         if message.truncated:
             facts["transport"] = "tcp"
             facts["queries"] += 1
@@ -360,23 +434,16 @@ class DnsClient:
         return message, data
 
     async def _udp(
-        self, server: str, wanted: _Wanted, name: str, limit: float, facts: dict[str, Any], *, edns: bool
+        self, server: str, wanted: _Wanted, name: str, patience: _Patience, facts: dict[str, Any], *, edns: bool
     ) -> tuple[wire.Message, bytes]:
         opening = self._channel(server)
         channel = opening.result() if opening.done() else await asyncio.shield(opening)
-        await channel.burst.acquire()
-        asked = _Question(channel, name, wanted.kind, facts)
+        question = _Question(channel, name, wanted, facts, patience, edns=edns)
+        channel.put(question)
         try:
-            number, recursion = asked.number, wanted.recursion
-            question = wire.encode_question(name, wanted.kind, number, edns=edns, recursion=recursion)
-            last = wire.encode_question(name, wanted.kind, number, edns=False, recursion=recursion)
-            asked.start(question, last, max(0.05, limit - asked.sent_at))
-            return await asked.answer
-        except wire.DnsFormatError as error:
-            # A target that the network sent and that no one can ask for: the name is at fault, not the server.
-            raise _Failure(DnsOutcome.MALFORMED, str(error)) from None
+            return await question.answer
         finally:
-            asked.stop()
+            question.stop()
 
     def _channel(self, server: str) -> asyncio.Task[_Channel]:
         """The server's socket; a task, so that questions that come at once share the opening too."""

@@ -201,7 +201,7 @@ def _primary_suffix(name: str, entries: Iterable[HostsEntry], dns: ResolvConf) -
 
 async def settings(probe: ProbeSettings) -> MachineAnswer:
     """The settings of this machine, or those that the lab gives it."""
-    given: MachineAnswer | None = getattr(probe, "machine", None)
+    given: MachineAnswer | None = probe.machine
     if given is not None:
         return given
     at = datetime.datetime.now(datetime.UTC)

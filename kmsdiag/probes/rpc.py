@@ -49,7 +49,7 @@ async def _exchange(
     request: RpcBind, settings: ProbeSettings, received: bytearray
 ) -> tuple[RpcOutcome, dict[str, Any]]:
     limit = time.monotonic() + settings.timeout
-    sock = await connect(request.address, request.port, settings, settings.timeout)
+    sock = await connect(request.address, request.port, settings)
     loop = asyncio.get_running_loop()
     ended = RpcOutcome.SILENT
     with sock:

@@ -20,12 +20,13 @@ _SPARE_DESCRIPTORS = 64
 class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and choices that hold for every question of a run.
 
-    ``timeout`` is seconds for one question; ``source`` the local address to ask from ("" for any). ``via`` leads into
-    the lab, and ``elsewhere`` is where everything goes that ``via`` does not know: a lab address never leaves loopback.
-    ``resolvers`` and ``machine`` stand for the settings of a lab's machine; None reads those of this one.
+    ``timeout`` is seconds for one question (Linux learns after 3.1 s that a local address has no machine); ``source``
+    the local address to ask from ("" for any). ``via`` leads into the lab, and ``elsewhere`` is where everything goes
+    that ``via`` does not know: a lab address never leaves loopback. ``resolvers`` and ``machine`` are the settings of a
+    machine in the lab; None reads those of this one.
     """
 
-    timeout: float = 3.0
+    timeout: float = 3.5
     source: str = ""
     via: Via = {}
     elsewhere: tuple[str, int] | None = None
@@ -77,6 +78,17 @@ def own_addresses() -> tuple[str, ...]:
         except OSError:
             continue
     return tuple(found)
+
+
+def can_send_from(address: str) -> str:
+    """Why nothing can be sent from this address, or "" where it is one of this machine's."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def machine() -> tuple[str, str]:

@@ -68,6 +68,7 @@ _ICMP6: Final = {
     5: "source address failed policy",
     6: "reject route to destination",
 }
+_PORT_UNREACHABLE: Final = ((3, 3), (1, 4))
 
 
 class ConnectError(Exception):
@@ -84,6 +85,9 @@ def outcome_of(error: OSError, icmp: Icmp | None) -> TcpOutcome:
     """Map an errno to an outcome: the one place where that is done."""
     number = getattr(error, "winerror", None) or error.errno or 0
     outcome = _OUTCOMES.get(number, TcpOutcome.LOCAL_ERROR)
+    if outcome is TcpOutcome.REFUSED and icmp is not None and (icmp.type, icmp.code) in _PORT_UNREACHABLE:
+        # A TCP that has no such port resets; it is firewalls that say this by ICMP (the default of iptables' REJECT).
+        return TcpOutcome.UNREACHABLE
     if outcome is TcpOutcome.UNREACHABLE and icmp is None and _LINUX:
         # No ICMP was received, so this machine itself had no way to go: that says nothing about the host.
         return TcpOutcome.NO_ROUTE
@@ -159,8 +163,8 @@ def _sockaddr(address: str, port: int) -> tuple[str, int] | tuple[str, int, int,
         raise ConnectError(TcpOutcome.NO_ROUTE, errno.errorcode.get(error.errno or 0, "ENODEV")) from None
 
 
-async def connect(address: str, port: int, settings: ProbeSettings, timeout: float) -> socket.socket:
-    """Open one TCP connection.
+async def connect(address: str, port: int, settings: ProbeSettings, within: float | None = None) -> socket.socket:
+    """Open one TCP connection within so many seconds, by default those of the settings.
 
     Raises:
         ConnectError: with the outcome, whatever went wrong.
@@ -171,7 +175,7 @@ async def connect(address: str, port: int, settings: ProbeSettings, timeout: flo
     except OSError as error:
         raise ConnectError(TcpOutcome.LOCAL_ERROR, errno.errorcode.get(error.errno or 0, "")) from None
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(settings.timeout if within is None else within):
             await asyncio.get_running_loop().sock_connect(sock, _sockaddr(address, port))
     except TimeoutError:
         sock.close()
@@ -206,7 +210,7 @@ async def ask(request: TcpConnect, settings: ProbeSettings) -> TcpAnswer:
     at = datetime.datetime.now(datetime.UTC)
     started = time.perf_counter()
     try:
-        sock = await connect(request.address, request.port, settings, settings.timeout)
+        sock = await connect(request.address, request.port, settings)
     except ConnectError as error:
         return TcpAnswer(
             at=at,

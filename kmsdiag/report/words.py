@@ -4,6 +4,7 @@ Names and banners come from the network. Nothing of them may act: not in a termi
 in a command that a tired person pastes.
 """
 
+import functools
 import re
 import shlex
 import string
@@ -15,7 +16,9 @@ from kmsdiag.model.finding import Args
 from kmsdiag.model.fix import Fix
 from kmsdiag.model.path import FixView
 
-_SAFE = re.compile(r"[@A-Za-z0-9_][A-Za-z0-9._:@%-]*")
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@%-]*")
+_OPTION = ("-", "+", "@")
+"""How words begin that a program reads as an option and PowerShell as a splatted variable, quoted or not."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder text or show nothing."""
 
@@ -34,13 +37,6 @@ def _visible(character: str) -> str:
     return f"\\x{number:02x}" if number < 256 else f"\\u{{{number:x}}}"
 
 
-class _TextFormatter(string.Formatter):
-    def format_field(self, value: Any, format_spec: str) -> str:
-        if isinstance(value, tuple):
-            return ", ".join(visible(str(part)) for part in value)
-        return visible(format(value, format_spec))
-
-
 class _CommandFormatter(string.Formatter):
     """Quotes each value for one shell.
 
@@ -55,32 +51,52 @@ class _CommandFormatter(string.Formatter):
         text = str(value)
         if format_spec == "words":
             words = text.split()
-            return " ".join(words) if all(_SAFE.fullmatch(word.removeprefix("-")) for word in words) else "<…>"
+            return (
+                " ".join(words)
+                if all(_SAFE.fullmatch(word.removeprefix("-").removeprefix("@")) for word in words)
+                else "<…>"
+            )
         if _SAFE.fullmatch(text) and format_spec != "quoted":
             return text
-        # A leading hyphen would be an option however it is quoted; what can't be seen has no place in a command.
-        if text.startswith("-") or visible(text) != text or not text:
+        # An option stays one however it is quoted; what can't be seen has no place in a command.
+        if text.startswith(_OPTION) or visible(text) != text or not text:
             return "<…>"
         return shlex.quote(text) if self._shell == "sh" else "'" + re.sub("(['‘’‚‛])", r"\1\1", text) + "'"
 
 
-_TEXT = _TextFormatter()
 _COMMANDS = {shell: _CommandFormatter(shell) for shell in ("sh", "powershell")}
 
 
 def fields(template: str) -> set[str]:
     """Names of the values that a template needs."""
-    return {name for _text, name, _spec, _conversion in string.Formatter().parse(template) if name}
+    return {name for _text, name, _spec, _conversion in _parsed(template) if name}
 
 
 def fill(template: str, args: Args) -> str:
     """A sentence. Lists become comma-separated, values are made visible."""
-    return _TEXT.vformat(template, (), args)
+    pieces = []
+    for text, name, _spec, _conversion in _parsed(template):
+        pieces.append(text)
+        if name is not None:
+            value = args[name]
+            pieces.append(
+                ", ".join(visible(str(part)) for part in value) if isinstance(value, tuple) else visible(str(value))
+            )
+    return "".join(pieces)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(template: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+    """A template in its pieces; a thousand domains fill the same few."""
+    return tuple(string.Formatter().parse(template))
 
 
 def fill_command(template: str, args: Args, shell: str) -> str:
     """A command for ``sh`` or ``powershell``, values quoted."""
-    return " ".join(_COMMANDS[shell].vformat(template, (), args).split(" ")).replace("  ", " ")
+    formatter = _COMMANDS[shell]
+    # Word by word of the template, so that one whose value is empty leaves no gap.
+    words = (formatter.vformat(word, (), args) for word in template.split(" "))
+    return " ".join(word for word in words if word)
 
 
 def fill_fixes(fixes: Sequence[Fix], args: Mapping[str, Any]) -> tuple[FixView, ...]:

@@ -34,28 +34,26 @@ class Reject(NamedTuple):
     """A way in which nftables turns a SYN back, and what has to come out of it."""
 
     how: str
-    outcome: TcpOutcome
     errno: str
     type: int
     code: int
     name: str
 
 
-_U, _R = TcpOutcome.UNREACHABLE, TcpOutcome.REFUSED
 REJECTS = [
-    Reject("icmp type net-unreachable", _U, "ENETUNREACH", 3, 0, "network unreachable"),
-    Reject("icmp type host-unreachable", _U, "EHOSTUNREACH", 3, 1, "host unreachable"),
-    Reject("icmp type prot-unreachable", _U, "ENOPROTOOPT", 3, 2, "protocol unreachable"),
-    Reject("icmp type port-unreachable", _R, "ECONNREFUSED", 3, 3, "port unreachable"),
-    Reject("icmp type net-prohibited", _U, "ENETUNREACH", 3, 9, "network administratively prohibited"),
-    Reject("icmp type host-prohibited", _U, "EHOSTUNREACH", 3, 10, "host administratively prohibited"),
-    Reject("icmp type admin-prohibited", _U, "EHOSTUNREACH", 3, 13, "communication administratively prohibited"),
-    Reject("icmpv6 type no-route", _U, "ENETUNREACH", 1, 0, "no route to destination"),
-    Reject("icmpv6 type admin-prohibited", _U, "EACCES", 1, 1, "communication administratively prohibited"),
-    Reject("icmpv6 type addr-unreachable", _U, "EHOSTUNREACH", 1, 3, "address unreachable"),
-    Reject("icmpv6 type port-unreachable", _R, "ECONNREFUSED", 1, 4, "port unreachable"),
-    Reject("icmpv6 type policy-fail", _U, "EACCES", 1, 5, "source address failed policy"),
-    Reject("icmpv6 type reject-route", _U, "EACCES", 1, 6, "reject route to destination"),
+    Reject("icmp type net-unreachable", "ENETUNREACH", 3, 0, "network unreachable"),
+    Reject("icmp type host-unreachable", "EHOSTUNREACH", 3, 1, "host unreachable"),
+    Reject("icmp type prot-unreachable", "ENOPROTOOPT", 3, 2, "protocol unreachable"),
+    Reject("icmp type port-unreachable", "ECONNREFUSED", 3, 3, "port unreachable"),
+    Reject("icmp type net-prohibited", "ENETUNREACH", 3, 9, "network administratively prohibited"),
+    Reject("icmp type host-prohibited", "EHOSTUNREACH", 3, 10, "host administratively prohibited"),
+    Reject("icmp type admin-prohibited", "EHOSTUNREACH", 3, 13, "communication administratively prohibited"),
+    Reject("icmpv6 type no-route", "ENETUNREACH", 1, 0, "no route to destination"),
+    Reject("icmpv6 type admin-prohibited", "EACCES", 1, 1, "communication administratively prohibited"),
+    Reject("icmpv6 type addr-unreachable", "EHOSTUNREACH", 1, 3, "address unreachable"),
+    Reject("icmpv6 type port-unreachable", "ECONNREFUSED", 1, 4, "port unreachable"),
+    Reject("icmpv6 type policy-fail", "EACCES", 1, 5, "source address failed policy"),
+    Reject("icmpv6 type reject-route", "EACCES", 1, 6, "reject route to destination"),
 ]
 
 
@@ -80,7 +78,7 @@ def test_dropped(lab: Lab, address: str) -> None:
         answer = connect(lab, address)
         report = diagnose(lab, run_hosts(address), timeout=0.5)
     assert (answer.outcome, answer.icmp, answer.waited_s) == (TcpOutcome.TIMEOUT, None, 0.5)
-    assert 500 <= answer.elapsed_ms < 1000
+    assert 500 <= answer.elapsed_ms < 3000
     assert codes(report) >= {"tcp_reachable.timed_out", "rpc_service.nothing"}
     assert causes(report) == ["tcp.timeout"]
 
@@ -99,17 +97,14 @@ def test_reset_by_a_firewall_is_a_refusal(lab: Lab, address: str) -> None:
 def test_each_kind_of_icmp_is_named_with_its_sender(lab: Lab, reject: Reject) -> None:
     address = KMS6 if reject.how.startswith("icmpv6") else KMS
     with lab.nft("kms", f"tcp dport 1688 reject with {reject.how}"):
-        answer = connect(lab, address)
+        # By the ICMP itself: the next SYN, which would be answered in any case, goes out after 1 s.
+        answer = connect(lab, address, timeout=0.9)
         report = diagnose(lab, run_hosts(address))
-    assert (answer.outcome, answer.errno) == (reject.outcome, reject.errno)
+    # Port unreachable too: a host without such a port answers TCP with a reset, so this is a firewall's word.
+    assert (answer.outcome, answer.errno) == (TcpOutcome.UNREACHABLE, reject.errno)
     assert answer.icmp == Icmp(reject.type, reject.code, address, reject.name)
-    # By the ICMP itself, not a second later by the next SYN.
-    assert answer.elapsed_ms < 450
-    assert causes(report) == [f"tcp.{reject.outcome}"]
-    if reject.outcome is TcpOutcome.UNREACHABLE:
-        assert f"{reject.name}, said by {address}" in text_of(report, "tcp_reachable.unreachable")
-    else:
-        assert "tcp_reachable.refused" in codes(report)
+    assert causes(report) == ["tcp.unreachable"]
+    assert f"{reject.name}, said by {address}" in text_of(report, "tcp_reachable.unreachable")
 
 
 def test_no_such_host_on_the_network(lab: Lab) -> None:
@@ -168,7 +163,7 @@ def test_a_lost_syn_is_seen_though_the_connection_came_about(lab: Lab, address: 
         answer = connect(lab, address, timeout=3)
         assert lab.nft_packets("kms") == [1]
     assert (answer.outcome, answer.retransmits) == (TcpOutcome.OPEN, 1)
-    assert 900 < answer.elapsed_ms < 2000
+    assert answer.elapsed_ms > 900
 
 
 def test_loss_is_a_finding_of_its_own(lab: Lab) -> None:
@@ -259,7 +254,7 @@ def test_data_dropped_behind_the_handshake(lab: Lab, address: str) -> None:
         answer = ask(lab, RpcBind(address=address, port=1688), timeout=0.6)
         report = diagnose(lab, run_hosts(address), timeout=0.6)
     assert answer.outcome is RpcOutcome.SILENT
-    assert 600 <= answer.elapsed_ms < 1200
+    assert 600 <= answer.elapsed_ms < 3000
     assert codes(report) >= {"tcp_reachable.open", "rpc_service.silent"}
     assert causes(report) == ["rpc.silent"]
 
@@ -354,14 +349,28 @@ class TestRouter:
     )
     def test_it_rejects_in_its_own_name(self, lab: Lab, address: str, rule: str, icmp: Icmp) -> None:
         with lab.nft("router", f"tcp dport 1688 reject with {rule}", hook="forward"):
-            answer = connect(lab, address)
-        assert answer.icmp == icmp
+            answer = connect(lab, address, timeout=0.9)
+        assert (answer.outcome, answer.icmp) == (TcpOutcome.UNREACHABLE, icmp)
 
-    def test_the_report_says_that_it_is_on_the_way(self, lab: Lab) -> None:
-        with lab.nft("router", "tcp dport 1688 reject with icmp type admin-prohibited", hook="forward"):
+    @pytest.mark.parametrize(
+        ("kind", "meaning"),
+        [
+            ("admin-prohibited", "a firewall rule forbids it on the way"),
+            ("port-unreachable", "a firewall rejects the port"),
+        ],
+    )
+    def test_the_report_says_that_it_is_on_the_way(self, lab: Lab, kind: str, meaning: str) -> None:
+        with lab.nft("router", f"tcp dport 1688 reject with icmp type {kind}", hook="forward"):
             report = diagnose(lab, run_hosts(FAR))
         (finding,) = [f for r in report.results for f in r.findings if f.code == "tcp_reachable.unreachable"]
-        assert (finding.args["sender"], finding.args["meaning"]) == (ROUTER, "a firewall rule forbids it on the way")
+        assert (finding.args["sender"], finding.args["meaning"]) == (ROUTER, meaning)
+
+    def test_a_dns_server_behind_a_firewall_is_not_a_dead_one(self, lab: Lab) -> None:
+        query = SrvQuery(name="_vlmcs._tcp.one.test", server=FAR)
+        with lab.nft("router", "udp dport 53 reject with icmp type port-unreachable", hook="forward"):
+            behind = ask(lab, query)
+        assert (behind.outcome, behind.detail) == (DnsOutcome.UNREACHABLE, f"port unreachable, said by {ROUTER}")
+        assert ask(lab, query).outcome is DnsOutcome.NOT_LISTENING
 
     @pytest.mark.parametrize(
         ("route", "icmp"),
