@@ -10,17 +10,18 @@ What to do: correct the one clock that differs from all others, and find out wha
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from kmsdiag import discovery
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts, say
+from kmsdiag.clocks import Clock, Machine, best, is_here_wrong, machines, queries
 from kmsdiag.knowledge.limits import CLOCK_TOLERANCE, CLOCK_WARNING
 from kmsdiag.model.answer import ClockAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
-from kmsdiag.model.outcome import ClockOutcome, DnsOutcome
+from kmsdiag.model.outcome import ClockOutcome
 from kmsdiag.model.request import ClockQuery, ClockSource, Request
-from kmsdiag.model.target import SYSTEM, Subject, split_server
+from kmsdiag.model.target import Subject
 
 _STATUS = Fix(Where.KMS_HOST, "see what sets its clock", "w32tm /query /status")
 _RESYNC = Fix(Where.KMS_HOST, "set its clock anew", "w32tm /resync")
@@ -123,75 +124,14 @@ _WORDS = {
     ClockOutcome.NOT_SPOKEN: "no time",
 }
 
-_SLACK = 1.0
-"""Seconds by which two sources of one machine may differ beyond their error bars."""
-
-
-class _Machine(NamedTuple):
-    """One address to ask: of a KMS host by the name of its record, or of a DNS server, whose name is its address."""
-
-    name: str
-    address: str
-    is_host: bool
-
-    def __str__(self) -> str:
-        if not self.is_host:
-            return f"DNS server {self.address}"
-        return self.name if self.name == self.address else f"{self.name} ({self.address})"
-
-
-class _Clock(NamedTuple):
-    """A machine with the best of its readings (that with the smallest error bar), and the questions behind them.
-
-    It is ``sure`` where its sources agree; no error rests on one that is not.
-    """
-
-    machine: _Machine
-    source: ClockSource
-    offset: float
-    error: float
-    sure: bool
-    because: tuple[Request[Any], ...]
-
-    def is_off(self, limit: float) -> bool:
-        """Whether it is further from this machine's clock than that, error bar and all."""
-        return abs(self.offset) - self.error > limit
-
-    def is_apart(self, other: "_Clock", limit: float) -> bool:
-        """Whether two machines are further apart than that, both error bars and all."""
-        return abs(self.offset - other.offset) - self.error - other.error > limit
-
-
-def _machines(subject: Subject, seen: Evidence) -> list[_Machine]:
-    """Each address once: those of hosts, and for a domain that has hosts those of the DNS servers that answered."""
-    found: dict[str, _Machine] = {}
-    for endpoint in discovery.endpoints(subject, seen):
-        found.setdefault(endpoint.address, _Machine(endpoint.service.target, endpoint.address, is_host=True))
-    if found:
-        for query, answer in discovery.srv_answers(subject, seen):
-            server = query.server
-            if server == SYSTEM:
-                # One that did not answer is only the last that was tried.
-                answered = answer.outcome is DnsOutcome.ANSWERED or answer.outcome.is_absence
-                server = answer.server if answered else ""
-            address = split_server(server)[0] if server else ""
-            # A resolver on this machine itself (systemd-resolved and its like) has this machine's clock.
-            if address and address != "::1" and not address.startswith("127."):
-                found.setdefault(address, _Machine(address, address, is_host=False))
-    return list(found.values())
-
-
-def _queries(machine: _Machine) -> list[ClockQuery]:
-    return [ClockQuery(address=machine.address, source=source) for source in ClockSource]
-
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     """Discovery, then the time of each machine by all sources at once."""
     if not seen.target.clock:
         return
     yield from discovery.ask(subject, seen)
-    for machine in _machines(subject, seen):
-        yield from _queries(machine)
+    for machine in machines(subject, seen):
+        yield from queries(machine)
 
 
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
@@ -204,19 +144,19 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
         yield say("off", (), subject=str(subject))
         return
     asked = tuple(dict.fromkeys(ask(subject, seen)))
-    machines = _machines(subject, seen)
-    if not machines:
+    known = machines(subject, seen)
+    if not known:
         for request in asked:
             seen[request]
         yield say("nothing", asked, subject=str(subject))
         return
     complete = all(seen.get(request) is not None for request in asked)
     clocks = []
-    for machine in machines:
-        answers = [(query, answer) for query in _queries(machine) if (answer := seen.get(query)) is not None]
+    for machine in known:
+        answers = [(query, answer) for query in queries(machine) if (answer := seen.get(query)) is not None]
         told = [(query, answer) for query, answer in answers if answer.outcome is ClockOutcome.ANSWERED]
         if told:
-            clock = _best(machine, told)
+            clock = best(machine, told)
             if not clock.sure:
                 yield _say_differ(machine, told)
             clocks.append(clock)
@@ -226,17 +166,8 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     # Where a machine told nothing because it was not asked, the engine adds the gap.
 
 
-def _best(machine: _Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]]) -> _Clock:
-    query, answer = min(told, key=lambda one: one[1].error_s)
-    sure = all(
-        abs(one.offset_s - other.offset_s) <= one.error_s + other.error_s + _SLACK
-        for (_one, one), (_other, other) in itertools.combinations(told, 2)
-    )
-    return _Clock(machine, query.source, answer.offset_s, answer.error_s, sure, tuple(query for query, _answer in told))
-
-
-def _compare(clocks: Sequence[_Clock], *, complete: bool) -> Iterator[Finding]:
-    if _is_here_wrong(clocks):
+def _compare(clocks: Sequence[Clock], *, complete: bool) -> Iterator[Finding]:
+    if is_here_wrong(clocks):
         yield _say_here_wrong(clocks)
         return
     hosts = [clock for clock in clocks if clock.machine.is_host]
@@ -267,19 +198,9 @@ def _compare(clocks: Sequence[_Clock], *, complete: bool) -> Iterator[Finding]:
             yield _say_clock("beyond" if beyond else "large", clock, machine=str(clock.machine))
 
 
-def _is_here_wrong(clocks: Sequence[_Clock]) -> bool:
-    """Whether two machines or more agree with each other, and all that told their time differ from this one."""
-    # Two addresses of one name may be one machine, and two names of one address are.
-    if len({clock.machine.name for clock in clocks}) < 2:
-        return False
-    if not all(clock.is_off(CLOCK_WARNING) for clock in clocks):
-        return False
-    return not any(one.is_apart(other, CLOCK_WARNING) for one, other in itertools.combinations(clocks, 2))
-
-
-def _say_here_wrong(clocks: Sequence[_Clock]) -> Finding:
+def _say_here_wrong(clocks: Sequence[Clock]) -> Finding:
     best = min(clocks, key=lambda clock: clock.error)
-    by_name: dict[str, _Clock] = {}
+    by_name: dict[str, Clock] = {}
     for clock in clocks:
         by_name.setdefault(clock.machine.name, clock)
     return say(
@@ -291,7 +212,7 @@ def _say_here_wrong(clocks: Sequence[_Clock]) -> Finding:
     )
 
 
-def _say_clock(code: str, clock: _Clock, **place: str) -> Finding:
+def _say_clock(code: str, clock: Clock, **place: str) -> Finding:
     return say(
         code,
         clock.because,
@@ -302,7 +223,7 @@ def _say_clock(code: str, clock: _Clock, **place: str) -> Finding:
     )
 
 
-def _say_differ(machine: _Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Finding:
+def _say_differ(machine: Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Finding:
     readings = tuple(
         f"{_NAMES[query.source]} {_offset_words(answer.offset_s)} ± {_error_words(answer.error_s)}"
         for query, answer in told
@@ -310,7 +231,7 @@ def _say_differ(machine: _Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]
     return say("sources_differ", tuple(query for query, _answer in told), machine=str(machine), readings=readings)
 
 
-def _say_unknown(machine: _Machine, answers: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Finding:
+def _say_unknown(machine: Machine, answers: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Finding:
     tried = []
     for query, answer in answers:
         detail = "" if answer.outcome is ClockOutcome.REFUSED else answer.detail

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from kmsdiag.model.answer import SrvAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.outcome import DnsOutcome
+from kmsdiag.model.report import Cell, DnsMatrix, ServerRow
 from kmsdiag.model.request import AddressQuery, NsQuery, Request, SoaQuery, SrvQuery, Transport
-from kmsdiag.model.target import SYSTEM, Subject, split_server
+from kmsdiag.model.target import SYSTEM, Subject, join_host_port, split_server
 
 Key = tuple[int, int, int, str]
 """Priority, weight, port and target of a record: all but its TTL, which a resolver counts down."""
@@ -144,6 +145,35 @@ def newest_serial(all_views: list[ServerView]) -> int | None:
 def is_newer(one: int, other: int) -> bool:
     """Whether a zone's serial number is newer than another (RFC 1982: they wrap around)."""
     return one != other and (one - other) % 2**32 < 2**31
+
+
+def matrix(subject: Subject, seen: Evidence) -> DnsMatrix | None:
+    """All servers against all records that any of them names; None where those asked all say the same."""
+    every = views(subject, seen)
+    if len(every) < 2 or len({(view.knows, view.records) for view in every}) == 1:
+        return None
+    hosts = sorted({(target, port) for view in every for _p, _w, port, target in view.records})
+    best = reference(every) or frozenset()
+    wanted = {(target, port): (priority, weight) for priority, weight, port, target in best}
+    rows = []
+    for view in every:
+        own = {(target, port): (priority, weight) for priority, weight, port, target in view.records}
+        cells = []
+        for host in hosts:
+            if not view.knows:
+                cells.append(Cell.NOT_KNOWN)
+            elif host not in own:
+                cells.append(Cell.ABSENT)
+            else:
+                other = host in wanted and own[host] != wanted[host]
+                cells.append(Cell.OTHER_RANK if other else Cell.PRESENT)
+        note = "" if view.knows else "not asked" if view.answer is None else view.answer.outcome.words
+        rows.append(
+            ServerRow(server=view.label, role=view.role.value, cells=tuple(cells), serial=view.serial, note=note)
+        )
+    return DnsMatrix(
+        domain=subject.name, records=tuple(join_host_port(target, port) for target, port in hosts), rows=tuple(rows)
+    )
 
 
 def reference(all_views: list[ServerView]) -> frozenset[Key] | None:

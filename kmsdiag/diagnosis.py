@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kmsdiag import engine
+from kmsdiag import agreement, engine
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
 from kmsdiag.check import domains_and_hosts
 from kmsdiag.discovery import overridden
@@ -27,7 +27,7 @@ from kmsdiag.model.report import (
     Vantage,
 )
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import RUN, Target
+from kmsdiag.model.target import RUN, SubjectKind, Target
 from kmsdiag.path import NOWHERE, Diagnosis, Fault
 from kmsdiag.path import diagnose as build_paths
 from kmsdiag.policy import Policy
@@ -102,6 +102,11 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
         verdict=_verdict(diagnosis, bundle, _remarks(views, behind)),
         paths=diagnosis.paths,
         results=views,
+        dns=tuple(
+            found
+            for subject in subjects
+            if subject.kind is SubjectKind.DOMAIN and (found := agreement.matrix(subject, everything)) is not None
+        ),
         not_checked=_not_checked(views, results, registry.broken),
         interrupted=bundle.interrupted,
     )

@@ -179,7 +179,7 @@ class HostsEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class KmsOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A KMS host that was set by hand (slmgr /skms, a script, a policy).
 
-    ``level`` is ``global``, ``application`` or ``product``; ``view`` is ``64`` or ``32``, the registry view it stands in;
+    ``level`` is ``global``, ``application`` or ``product``; ``view`` is ``64`` or ``32``, the registry view;
     ``scope`` the application or product id, or "". ``host`` may be empty where only a port is set; ``port`` is 0 where
     none is.
     """
@@ -192,7 +192,7 @@ class KmsOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class LicensedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One product with a key (SoftwareLicensingProduct). ``status`` 0-6, -1 unknown; ``reason`` an HRESULT as 0x text."""
+    """One product with a key (SoftwareLicensingProduct). ``status`` 0-6, -1 unknown; ``reason`` an HRESULT as text."""
 
     name: str
     description: str = ""

@@ -21,6 +21,7 @@ class Stage(StrEnum):
     NAME = "name"
     TCP = "tcp"
     RPC = "rpc"
+    CLOCK = "clock"
 
 
 class DnsOutcome(StrEnum):

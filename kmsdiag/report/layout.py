@@ -6,7 +6,7 @@ from typing import NamedTuple
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import Stage, State
 from kmsdiag.model.path import Cause, Impact, Path, PathState, Remark
-from kmsdiag.model.report import FindingView, Report, ResultView
+from kmsdiag.model.report import Cell, DnsMatrix, FindingView, Report, ResultView
 from kmsdiag.path import NOWHERE
 
 MARKS = {
@@ -88,12 +88,12 @@ def path_rows(paths: Sequence[Path]) -> list[Row]:
         dns = stages.get(Stage.NAME) or stages.get(Stage.SRV)
         before = _cell(dns.state, dns.note or "ok", dns.elapsed_ms) if dns is not None else ""
         if not path.routes:
-            rows.append(Row(path.state, (path.domain, ranks, host, "", before, "", "")))
+            rows.append(Row(path.state, (path.domain, ranks, host, "", before, "", "", "")))
         for route in path.routes:
             found = {stage.stage: stage for stage in route.stages}
             cells = [
                 _cell(stage.state, stage.note or "open", stage.elapsed_ms) if (stage := found.get(kind)) else ""
-                for kind in (Stage.TCP, Stage.RPC)
+                for kind in (Stage.TCP, Stage.RPC, Stage.CLOCK)
             ]
             state = {State.OK: PathState.OK, State.FAIL: PathState.FAIL}.get(route.state, PathState.UNKNOWN)
             rows.append(Row(state, (path.domain, ranks, host, route.address, before, *cells)))
@@ -110,7 +110,26 @@ def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
     return f"{mark} {note}{timing}"
 
 
-PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc")
+PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc", "clock")
+
+
+_CELLS = {Cell.PRESENT: "✔", Cell.OTHER_RANK: "▲ other rank", Cell.ABSENT: "✖ absent", Cell.NOT_KNOWN: "? not known"}
+
+
+def matrix_rows(matrix: DnsMatrix) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of a matrix of servers and records."""
+    headers = ["server", "role", "serial", *matrix.records, "note"]
+    rows = [
+        [
+            row.server,
+            row.role,
+            "" if row.serial is None else str(row.serial),
+            *(_CELLS[cell] for cell in row.cells),
+            row.note,
+        ]
+        for row in matrix.rows
+    ]
+    return headers, rows
 
 
 def client_codes(cause: Cause) -> str:

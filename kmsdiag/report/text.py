@@ -63,6 +63,7 @@ def render(report: Report, *, verbosity: int = 0, width: int = 100, unicode: boo
     writer = _Writer(width)
     _verdict(writer, report)
     _findings(writer, report, verbosity)
+    _servers(writer, report, verbosity)
     _not_checked(writer, report, verbosity)
     writer.line()
     writer.text("", layout.counts_words(report), style="label")
@@ -207,6 +208,22 @@ def _findings(writer: _Writer, report: Report, verbosity: int) -> None:
             writer.text("from", "; ".join(finding.because), style="label")
         if more:
             writer.text("", f"and {more} more like this (-v shows them all)", style="label")
+
+
+def _servers(writer: _Writer, report: Report, verbosity: int) -> None:
+    """Servers against records, where they differ."""
+    from tabulate import tabulate
+
+    shown = report.dns if verbosity else report.dns[:MOST_CAUSES]
+    for matrix in shown:
+        writer.line()
+        writer.line(Piece(f"  DNS servers and records of {matrix.domain}", "label"))
+        headers, rows = layout.matrix_rows(matrix)
+        table = tabulate([[visible(cell) for cell in row] for row in rows], headers=headers, disable_numparse=True)
+        for text in table.splitlines():
+            writer.line(Piece("  "), Piece(text.rstrip()))
+    if len(report.dns) > len(shown):
+        writer.text("", f"and {len(report.dns) - len(shown)} more domains (-v shows them all)", style="label", indent=2)
 
 
 def _not_checked(writer: _Writer, report: Report, verbosity: int) -> None:
