@@ -8,6 +8,7 @@ from kmsdiag.model.outcome import Stage, State
 from kmsdiag.model.path import Cause, Impact, Path, PathState, Remark
 from kmsdiag.model.report import Cell, DnsMatrix, FindingView, Report, ResultView
 from kmsdiag.path import NOWHERE
+from kmsdiag.report.words import visible
 
 MARKS = {
     "ok": ("✔", "ok"),
@@ -113,18 +114,27 @@ def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
 PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc", "clock")
 
 
+MOST_COLUMNS = 4
+"""Records that a matrix shows at most; JSON has them all."""
+
 _CELLS = {Cell.PRESENT: "✔", Cell.OTHER_RANK: "▲ other rank", Cell.ABSENT: "✖ absent", Cell.NOT_KNOWN: "? not known"}
 
 
 def matrix_rows(matrix: DnsMatrix) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of a matrix of servers and records."""
-    headers = ["server", "role", "serial", *matrix.records, "note"]
+    """Headers and rows of a matrix of servers and records: the columns in which servers differ, and not too many."""
+    differing = [
+        column
+        for column in range(len(matrix.records))
+        if any(row.cells[column] not in (Cell.PRESENT, Cell.NOT_KNOWN) for row in matrix.rows)
+    ]
+    columns = (differing or list(range(len(matrix.records))))[:MOST_COLUMNS]
+    headers = ["server", "role", "serial", *(matrix.records[column] for column in columns), "note"]
     rows = [
         [
             row.server,
             row.role,
             "" if row.serial is None else str(row.serial),
-            *(_CELLS[cell] for cell in row.cells),
+            *(_CELLS[row.cells[column]] for column in columns),
             row.note,
         ]
         for row in matrix.rows
@@ -137,6 +147,16 @@ def client_codes(cause: Cause) -> str:
     codes = [f"{cause.screen.code} on a client's screen ({cause.screen.basis})"] if cause.screen else []
     codes += [f"{cause.event.code} in its event 12288 ({cause.event.basis})"] if cause.event else []
     return ", ".join(codes)
+
+
+def summary(report: Report) -> str:
+    """The verdict in one line: its first cause, else its gravest remark, else its headline."""
+    verdict = report.verdict
+    if verdict.causes:
+        more = len(verdict.causes) - 1
+        return visible(verdict.causes[0].headline) + (f" (and {more} more)" if more else "")
+    grave = [remark for remark in verdict.remarks if remark.severity != Severity.INFO] or verdict.remarks
+    return visible(grave[0].text if grave else verdict.headline)
 
 
 def impact_words(impact: Impact) -> str:
