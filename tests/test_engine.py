@@ -1,6 +1,7 @@
 import asyncio
 import datetime
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from kmsdiag.model.finding import CheckResult, Finding
 from kmsdiag.model.outcome import DnsOutcome, TcpOutcome
 from kmsdiag.model.request import Request, SrvQuery, TcpConnect
 from kmsdiag.model.target import RUN, Subject, Target
-from kmsdiag.registry import LoadedCheck
+from kmsdiag.registry import LoadedCheck, discover
 
 AT = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
 TARGET = Target(domains=("a.example", "b.example"))
@@ -468,3 +469,23 @@ class TestEvidence:
     def test_nothing_known(self) -> None:
         seen = Evidence(TARGET)
         assert (dict(seen.facts), dict(seen.unanswered)) == ({}, {})
+
+
+@pytest.mark.parametrize("part", ["subjects", "ask", "judge"])
+def test_a_check_that_exits_ends_only_itself(tmp_path: Path, part: str) -> None:
+    """sys.exit() in a foreign check is its crash, not the end of the run."""
+    body = {"subjects": "return domains(target)", "ask": "yield from ()", "judge": "yield from ()"}
+    body[part] = "raise SystemExit(7)"
+    (tmp_path / "dns_exit.py").write_text(
+        '"""x"""\n'
+        "from kmsdiag.check import CheckMeta, domains\n"
+        'META = CheckMeta(title="x", codes={}, tags=frozenset(), since="0.1")\n'
+        f"def subjects(target):\n    {body['subjects']}\n"
+        f"def ask(subject, seen):\n    {body['ask']}\n    yield\n"
+        f"def judge(subject, seen):\n    {body['judge']}\n    yield\n"
+    )
+    registry = discover(tmp_path).select(["dns_exit"])
+    inquiry = Inquiry(registry.checks, Target(domains=("contoso.example",)), Budget())
+    engine.replay(inquiry, lambda _request: "not in the bundle")
+    (result,) = engine.judge(inquiry)
+    assert result.crash.startswith("SystemExit: 7")

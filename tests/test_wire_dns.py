@@ -81,6 +81,8 @@ def text(name: dns.name.Name) -> str:
 
 
 def expected(item: Any) -> str | wire.SrvData | None:
+    if item.rdclass != IN:
+        return None
     if item.rdtype == dns.rdatatype.SRV:
         return wire.SrvData(item.priority, item.weight, item.port, text(item.target))
     if item.rdtype in (dns.rdatatype.CNAME, dns.rdatatype.NS):

@@ -358,7 +358,11 @@ class DnsClient:
                 facts.update(rcode=message.rcode_name, authoritative=message.authoritative)
                 links, end = _follow(message, chain[-1] if chain else name)
                 chain.extend(links)
-                found = tuple(record for record in message.answers if record.type == kind and record.name == end)
+                found = tuple(
+                    record
+                    for record in message.answers
+                    if record.type == kind and record.name == end and record.data is not None
+                )
                 if found and not message.rcode:
                     facts.update(outcome=DnsOutcome.ANSWERED, **read(found))
                     break
