@@ -224,7 +224,7 @@ def _not_checked(
         why = f"nothing to look at; it follows from the failure at stage {stage} of {shorten(sorted(paths))}"
         found[", ".join(sorted(titles)), why] += 1
     for gap in {gap for result in results for gap in result.gaps}:
-        question, _, why = gap.rpartition(": ")
+        question, _, why = gap.partition(": ")
         found[f"{question.partition(' ')[0]} questions", why] += 1
     found["client and host state", _OUTSIDE] += 1
     for check in broken:

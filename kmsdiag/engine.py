@@ -80,7 +80,7 @@ class Inquiry:
         for check in checks:
             try:
                 self.units.extend(_Unit(check, subject) for subject in check.module.subjects(target))
-            except Exception as error:  # noqa: BLE001  # a check may be anybody's; its crash is shown and stays its own
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a check may be anybody's; its crash stays its own
                 self.crashed.append(CheckResult(check=check.id, subject=RUN, crash=_crash(error)))
 
     @property
@@ -112,7 +112,7 @@ class Inquiry:
         except Missing:
             # It wants an answer before it can go on; with the answer it is asked again.
             pass
-        except Exception as error:  # noqa: BLE001  # see __init__
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # see __init__
             unit.crash = _crash(error)
         unit.cost = time.perf_counter() - started
         unit.rested_at = started + unit.cost * (1 + REASK_SHARE)
@@ -285,7 +285,7 @@ def judge(inquiry: Inquiry) -> list[CheckResult]:
                     findings.append(finding)
             except Missing as gap:
                 gaps.append(f"{gap.request}: {gap.reason}")
-            except Exception as error:  # noqa: BLE001  # see Inquiry
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # see Inquiry
                 crash = _crash(error)
         open_questions = [
             f"{request}: {inquiry.unanswered[request]}" for request in unit.asked if request in inquiry.unanswered

@@ -73,6 +73,7 @@ MAY_IMPORT = {
     "kmsdiag.probes": {"kmsdiag.model", "kmsdiag.probes", "kmsdiag.wire"},
     "kmsdiag.registry": {"kmsdiag.check"},
     "kmsdiag.report": {"kmsdiag.bundle", "kmsdiag.model", "kmsdiag.path", "kmsdiag.report"},
+    "kmsdiag.schemas": set(),
     "kmsdiag.version": set(),
     "kmsdiag.wire": {"kmsdiag.model"},
 }

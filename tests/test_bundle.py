@@ -104,7 +104,7 @@ class TestErrors:
             decode(rendered.render(runs()["healthy"].report).encode())
 
     def test_an_unknown_field_is_named(self) -> None:
-        with pytest.raises(BundleError, match="damaged: .*`surprise`"):
+        with pytest.raises(BundleError, match=r"damaged: .*`surprise`"):
             decode(edited(surprise=1))
 
     @pytest.mark.parametrize(
@@ -159,7 +159,24 @@ class TestErrors:
 class TestDamage:
     """A bundle with any one value replaced is refused, or judged without a crash."""
 
-    ODD = (None, -1, 0, 65_536, 2**70, -1.5, "", ".", "a..b", "not:a:server", "\x1b[2J", "x" * 300, [], {}, True, "é")
+    ODD: tuple[Any, ...] = (
+        None,
+        -1,
+        0,
+        65_536,
+        2**70,
+        -1.5,
+        "",
+        ".",
+        "a..b",
+        "not:a:server",
+        "\x1b[2J",
+        "x" * 300,
+        [],
+        {},
+        True,
+        "é",
+    )
 
     def test_one_value_replaced(self) -> None:
         registry = discover()

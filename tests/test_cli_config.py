@@ -145,7 +145,7 @@ class TestMistakes:
     def test_name_the_file_and_the_key(self, text: str, says: str, files: Files, capsys: Capture) -> None:
         files.here.write_text(text)
         assert main(["analyze", files.two_hosts]) == 2
-        out, err = capsys.readouterr()
+        _out, err = capsys.readouterr()
         (line,) = err.splitlines()
         assert line.startswith("kmsdiag: kmsdiag.toml")
         assert says in line

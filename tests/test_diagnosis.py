@@ -241,3 +241,14 @@ def test_connections_are_counted_by_attempt() -> None:
         world.tcp("10.1.0.8", TcpOutcome.TIMEOUT, attempt=attempt)
     assert TcpConnect(address="10.1.0.8", port=1688, attempt=2) in world.facts
     assert world.report().counts.tcp_connections == 2
+
+
+def test_paths_and_results_are_sorted_whatever_the_order_of_the_target() -> None:
+    world = World("b.example", "a.example", hosts=(HostSpec("z.example"), HostSpec("c.example")))
+    for domain in world.target.domains:
+        world.srv(outcome=DnsOutcome.NXDOMAIN, domain=domain)
+    report = world.report()
+    assert [path.domain for path in report.paths] == ["a.example", "b.example", "–", "–"]
+    assert [path.target for path in report.paths][2:] == ["c.example", "z.example"]
+    subjects = [result.subject.order for result in report.results]
+    assert subjects == sorted(subjects)

@@ -1,6 +1,7 @@
 import asyncio
 import datetime
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from kmsdiag.model.finding import CheckResult, Finding
 from kmsdiag.model.outcome import DnsOutcome, TcpOutcome
 from kmsdiag.model.request import Request, SrvQuery, TcpConnect
 from kmsdiag.model.target import RUN, Subject, Target
-from kmsdiag.registry import LoadedCheck
+from kmsdiag.registry import LoadedCheck, discover
 
 AT = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
 TARGET = Target(domains=("a.example", "b.example"))
@@ -251,16 +252,19 @@ class TestLimits:
         assert 1 <= len(inquiry.facts) < 300
 
     def test_stop(self) -> None:
+        known = asyncio.Event()
+
         async def reply(request: Request[Any]) -> Answer:
             if request == srv("a.example"):
                 await asyncio.sleep(3600)
+            if request == tcp("kms.b.example"):
+                asyncio.get_running_loop().call_later(0.05, known.set)
             return answer_to(request)
 
         network = Network(reply)
 
         async def stop(event: asyncio.Event) -> None:
-            while "answer TCP kms.b.example:1688" not in network.events:
-                await asyncio.sleep(0.001)
+            await known.wait()
             event.set()
 
         inquiry = inquire(FakeCheck(srv_then_tcp))
@@ -327,7 +331,11 @@ class TestBugs:
         assert network.cancelled == [srv("b.example")]
 
     def test_cancelling_the_run_cancels_its_questions(self) -> None:
-        async def reply(_request: Request[Any]) -> Answer:
+        both = asyncio.Event()
+
+        async def reply(request: Request[Any]) -> Answer:
+            if request == srv("b.example"):
+                both.set()
             await asyncio.sleep(3600)
             raise AssertionError
 
@@ -337,8 +345,7 @@ class TestBugs:
             task = asyncio.ensure_future(
                 engine.gather(inquire(FakeCheck(srv_then_tcp)), network, Budget(), asyncio.Event())
             )
-            while len(network.put) < 2:
-                await asyncio.sleep(0)
+            await both.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -365,7 +372,7 @@ class TestJudging:
 
     @pytest.mark.parametrize("where", ["subjects", "ask", "judge"])
     def test_a_crash_is_shown_and_stays_its_own(self, where: str) -> None:
-        broken = FakeCheck(**{where: boom})  # type: ignore[arg-type]
+        broken = FakeCheck(**{where: boom})
         results = self.results(broken, FakeCheck())
         crashed = next(result for result in results if result.check == "fake_0")
         assert crashed.crash.startswith("RuntimeError: boom (boom, line ")
@@ -451,7 +458,7 @@ class TestReplay:
 class TestEvidence:
     def test_a_missing_answer_names_its_question(self) -> None:
         seen = Evidence(TARGET, {}, {srv("a.example"): "the deadline"})
-        with pytest.raises(Missing, match="SRV a.example @system: the deadline"):
+        with pytest.raises(Missing, match=r"SRV a\.example @system: the deadline"):
             seen[srv("a.example")]
         with pytest.raises(Missing, match="never asked"):
             seen[srv("b.example")]
@@ -462,3 +469,23 @@ class TestEvidence:
     def test_nothing_known(self) -> None:
         seen = Evidence(TARGET)
         assert (dict(seen.facts), dict(seen.unanswered)) == ({}, {})
+
+
+@pytest.mark.parametrize("part", ["subjects", "ask", "judge"])
+def test_a_check_that_exits_ends_only_itself(tmp_path: Path, part: str) -> None:
+    """sys.exit() in a foreign check is its crash, not the end of the run."""
+    body = {"subjects": "return domains(target)", "ask": "yield from ()", "judge": "yield from ()"}
+    body[part] = "raise SystemExit(7)"
+    (tmp_path / "dns_exit.py").write_text(
+        '"""x"""\n'
+        "from kmsdiag.check import CheckMeta, domains\n"
+        'META = CheckMeta(title="x", codes={}, tags=frozenset(), since="0.1")\n'
+        f"def subjects(target):\n    {body['subjects']}\n"
+        f"def ask(subject, seen):\n    {body['ask']}\n    yield\n"
+        f"def judge(subject, seen):\n    {body['judge']}\n    yield\n"
+    )
+    registry = discover(tmp_path).select(["dns_exit"])
+    inquiry = Inquiry(registry.checks, Target(domains=("contoso.example",)), Budget())
+    engine.replay(inquiry, lambda _request: "not in the bundle")
+    (result,) = engine.judge(inquiry)
+    assert result.crash.startswith("SystemExit: 7")

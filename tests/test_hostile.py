@@ -49,10 +49,10 @@ class Outcome(NamedTuple):
         return answer
 
 
-async def record(port: int, budget: Budget, timeout: float = 0.5) -> Outcome:
+async def record(port: int, budget: Budget, limit: float = 0.5) -> Outcome:
     """A whole run about contoso.example against the DNS server on this port; nothing leaves loopback."""
     registry = discover()
-    settings = ProbeSettings(timeout=timeout, via={("10.1.0.2", 53): ("127.0.0.1", port)}, elsewhere=NOWHERE)
+    settings = ProbeSettings(timeout=limit, via={("10.1.0.2", 53): ("127.0.0.1", port)}, elsewhere=NOWHERE)
     target = Target(domains=("contoso.example",), servers=("10.1.0.2",), nonce="hostile")
     started = time.perf_counter()
     bundle = await api.record(
@@ -73,7 +73,7 @@ def against(reply: Callable[[bytes], list[bytes]], budget: Budget | None = None)
 def against_zone(zone: str, budget: Budget) -> Outcome:
     async def put() -> Outcome:
         async with DnsServer({"contoso.example": zone}) as server:
-            return await record(server.port, budget, timeout=5)
+            return await record(server.port, budget, limit=5)
 
     return asyncio.run(put())
 

@@ -54,9 +54,9 @@ EXPECTED: Mapping[DnsBehaviour, tuple[DnsOutcome, dict[str, Any]]] = {
 }
 
 
-async def ask(port: int, request: Request[A], timeout: float = PATIENT) -> A:
+async def ask(port: int, request: Request[A], limit: float = PATIENT) -> A:
     """Put one question to the lab's server, which stands for 10.1.0.2."""
-    settings = ProbeSettings(timeout=timeout, via={("10.1.0.2", 53): ("127.0.0.1", port)})
+    settings = ProbeSettings(timeout=limit, via={("10.1.0.2", 53): ("127.0.0.1", port)})
     async with LiveAnswerer(settings) as answerer:
         answer: Any = await answerer.answer(request)
     return answer  # type: ignore[no-any-return]

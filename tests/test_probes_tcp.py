@@ -187,17 +187,18 @@ class TestLoopback:
     def test_the_source_address_is_used(self) -> None:
         async def put() -> str:
             peers: list[str] = []
+            accepted = asyncio.Event()
 
             def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 peers.append(writer.get_extra_info("peername")[0])
+                accepted.set()
                 writer.close()
 
             async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
                 port = server.sockets[0].getsockname()[1]
                 answer = await tcp.ask(TcpConnect(address="127.0.0.1", port=port), ProbeSettings(source="127.0.0.9"))
                 assert answer.outcome is TcpOutcome.OPEN
-                while not peers:
-                    await asyncio.sleep(0.01)
+                await asyncio.wait_for(accepted.wait(), 5)
             return peers[0]
 
         assert asyncio.run(put()) == "127.0.0.9"

@@ -1,8 +1,9 @@
 import json
+import unicodedata
 from importlib.resources import files
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import msgspec
 import pytest
 
@@ -10,7 +11,7 @@ from kmsdiag import bundle as bundles
 from kmsdiag.model.report import Report
 from kmsdiag.report import json as rendered
 from tests.conftest import World
-from tests.labruns import NAMES, runs
+from tests.labruns import NAMES, NASTY, hostile_report, runs
 
 
 def schema(kind: str) -> Any:
@@ -76,3 +77,20 @@ def test_codes_args_and_text_are_all_there() -> None:
     assert finding["args"]["address"] == "10.1.0.8"
     assert finding["text"].startswith("kms1.contoso.example (10.1.0.8) refuses TCP 1688")
     assert finding["because"] == ["TCP 10.1.0.8:1688"]
+
+
+def test_nothing_hostile_acts_and_nothing_is_lost() -> None:
+    report = hostile_report()
+    shown = rendered.render(report)
+    for character in shown.replace("\n", ""):
+        assert unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"), repr(character)
+    data = json.loads(shown)
+    assert data["target"]["domains"] == [f"d{number}{text}.example" for number, text in enumerate(NASTY)]
+    assert data["vantage"]["label"] == NASTY[1]
+    jsonschema.validate(data, schema("report"))
+
+
+@pytest.mark.parametrize("character", ["\x7f", "\x9b", "\u202e", "\U000e0041", "\n", '"', "\\", "é", "✔"])
+def test_every_character_comes_back(character: str) -> None:
+    report = msgspec.structs.replace(World().report(), tool=f"a{character}b")
+    assert json.loads(rendered.render(report))["tool"] == f"a{character}b"

@@ -1,3 +1,4 @@
+import contextlib
 import struct
 import uuid
 
@@ -278,10 +279,8 @@ class TestAnyBytes:
             rpc.decode_fault,
             rpc.decode_bind,
         ):
-            try:
+            with contextlib.suppress(rpc.RpcFormatError):
                 decode(data)
-            except rpc.RpcFormatError as error:
-                assert str(error)
         assert isinstance(rpc.name_protocol(data), str)
         assert isinstance(rpc.could_be_rpc(data), bool)
 

@@ -19,6 +19,6 @@ def command(
     """Print the JSON Schema (draft 2020-12) of a report or a bundle."""
     from importlib.resources import files
 
-    file = files("kmsdiag") / "schemas" / f"{kind.value}.schema.json"
+    file = files("kmsdiag.schemas") / f"{kind.value}.schema.json"
     typer.echo(file.read_text(encoding="utf-8"), nl=False)
     return 0

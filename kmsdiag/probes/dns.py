@@ -389,7 +389,11 @@ class DnsClient:
                 facts.update(rcode=message.rcode_name, authoritative=message.authoritative)
                 links, end = _follow(message, chain[-1] if chain else name)
                 chain.extend(links)
-                found = tuple(record for record in message.answers if record.type == wanted.kind and record.name == end)
+                found = tuple(
+                    record
+                    for record in message.answers
+                    if record.type == wanted.kind and record.name == end and record.data is not None
+                )
                 if found and not message.rcode:
                     facts.update(outcome=DnsOutcome.ANSWERED, **wanted.found(found))
                     break
@@ -417,7 +421,7 @@ class DnsClient:
         if wanted.transport is Transport.TCP:
             facts["transport"] = "tcp"
             facts["queries"] += 1
-            return await self._tcp(server, wanted, name)
+            return await self._tcp(server, wanted, name, patience)
         facts["transport"] = "udp"
         message, data = await self._udp(server, wanted, name, patience, facts, edns=True)
         if message.rcode in _NO_EDNS_RCODES:
@@ -427,7 +431,7 @@ class DnsClient:
             facts["transport"] = "tcp"
             facts["queries"] += 1
             try:
-                message, data = await self._tcp(server, wanted, name)
+                message, data = await self._tcp(server, wanted, name, patience)
             except _Failure as failure:
                 detail = f"TCP: {failure.detail or failure.outcome}"
                 raise _Failure(DnsOutcome.TRUNCATED, detail, failure.raw) from None
@@ -469,7 +473,7 @@ class DnsClient:
         channel.transport = transport
         return channel
 
-    async def _tcp(self, server: str, wanted: _Wanted, name: str) -> tuple[wire.Message, bytes]:
+    async def _tcp(self, server: str, wanted: _Wanted, name: str, patience: _Patience) -> tuple[wire.Message, bytes]:
         """The same question over TCP, by dnspython, whose own time limit bounds a server that drips."""
         import dns.asyncquery
         import dns.exception
@@ -487,7 +491,7 @@ class DnsClient:
             answer = await dns.asyncquery.tcp(
                 query,
                 where,
-                timeout=self._settings.timeout,
+                timeout=patience.left(),
                 port=where_port,
                 source=source or None,
                 ignore_trailing=True,

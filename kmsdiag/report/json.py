@@ -1,14 +1,27 @@
 """Report and bundle as JSON, and the JSON Schemas of both."""
 
+import json
+
 import msgspec
 
 from kmsdiag.bundle import Bundle
 from kmsdiag.model.report import Report
+from kmsdiag.report.words import visible
 
 
 def render(report: Report) -> str:
-    """The whole report, indented; the same report gives the same text."""
-    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2).decode() + "\n"
+    """The whole report, indented; the same report gives the same text.
+
+    What acts in a terminal (JSON itself escapes only a part of it) is escaped as JSON does: no value changes.
+    """
+    text = msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2).decode()
+    return "\n".join(map(_inert, text.split("\n"))) + "\n"
+
+
+def _inert(line: str) -> str:
+    if visible(line) == line:
+        return line
+    return "".join(one if visible(one) == one else json.dumps(one)[1:-1] for one in line)
 
 
 def schemas() -> dict[str, str]:

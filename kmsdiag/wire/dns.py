@@ -207,9 +207,12 @@ def decode(wire: bytes, asked: str = "") -> Message:
 def _record(names: _Names) -> Record:
     parser = names.parser
     owner = names.read()
-    kind, _class, ttl, length = _RECORD.unpack(parser.get_bytes(_RECORD.size))
+    kind, family, ttl, length = _RECORD.unpack(parser.get_bytes(_RECORD.size))
     data: str | SrvData | SoaData | None = None
-    if kind in (SRV, CNAME, NS, SOA):
+    if family != IN:
+        # Another class (for OPT the field is a size): whatever it is, it is no answer about the Internet.
+        parser.get_bytes(length)
+    elif kind in (SRV, CNAME, NS, SOA):
         with parser.restrict_to(length):
             if kind == SRV:
                 priority, weight, port = _SRV.unpack(parser.get_bytes(_SRV.size))
