@@ -33,7 +33,7 @@ from kmsdiag.model.target import (
 _CLEAR = Fix(
     Where.CLIENT,
     "return to DNS discovery (one product: add its activation ID; Office on Windows 7: ospp.vbs /remhst)",
-    "slmgr /ckms; slmgr /ato",
+    "slmgr /ckms",
 )
 _SEE = Fix(Where.CLIENT, "see what is set", "slmgr /dlv")
 

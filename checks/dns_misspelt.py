@@ -13,7 +13,6 @@ from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.model.answer import SrvAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
-from kmsdiag.model.outcome import State
 from kmsdiag.model.request import Request, SrvQuery
 from kmsdiag.model.target import Subject, join_host_port
 
@@ -56,28 +55,39 @@ def _queries(subject: Subject, seen: Evidence) -> tuple[SrvQuery, ...]:
 
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[SrvAnswer]]:
-    """The near-miss names, and one that nobody made."""
-    yield discovery.random_srv(subject, seen)
+    """The near-miss names, and ones that nobody made."""
+    yield from discovery.random_srvs(subject, seen)
     yield from _queries(subject, seen)
 
 
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding a wrong name that holds records."""
-    random = discovery.random_srv(subject, seen)
-    if seen[random].records:
-        yield say("wildcard", (random,), domain=subject.name)
+    random = discovery.random_srvs(subject, seen)
+    failed = []
+    for query in random:
+        answer = seen[query]
+        if answer.records:
+            yield say("wildcard", (query,), domain=subject.name)
+            return
+        failed += [] if answer.outcome.is_absence else [query]
+    # Where it is not known whether there is a wildcard, a name with a record is not known to be misspelt either.
+    if failed:
+        yield say("could_not_ask", tuple(failed), domain=subject.name, outcome=seen[failed[0]].outcome.words)
         return
     queries = _queries(subject, seen)
     content = True
     for query in queries:
-        answer = seen[query]
-        if answer.records:
+        near = seen.get(query)
+        if near is not None and near.records:
             content = False
-            hosts = tuple(join_host_port(record.target, record.port) for record in answer.records)
+            hosts = tuple(join_host_port(record.target, record.port) for record in near.records)
             name = f"_vlmcs._tcp.{subject.name}"
             yield say("found", (query,), wrong=query.name, hosts=hosts, name=name, domain=subject.name)
-        elif answer.outcome.state is State.FAIL and not answer.outcome.is_absence:
-            yield say("could_not_ask", (query,), domain=subject.name, outcome=answer.outcome.words)
-            return
-    if content:
+        elif near is not None and not near.outcome.is_absence:
+            failed.append(query)
+    if failed:
+        yield say("could_not_ask", tuple(failed), domain=subject.name, outcome=seen[failed[0]].outcome.words)
+    elif content:
+        for query in queries:
+            _answer = seen[query]
         yield say("none", queries, domain=subject.name, count=len(queries))

@@ -10,21 +10,21 @@ What to do: mend the copying of the zone (transfer, notify, replication), or tak
 from collections.abc import Iterator
 from typing import Any
 
-from kmsdiag import agreement
+from kmsdiag import agreement, discovery
 from kmsdiag.agreement import Key, Role, ServerView
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import DnsOutcome, State
-from kmsdiag.model.request import NsQuery, Request, SoaQuery
-from kmsdiag.model.target import Subject
+from kmsdiag.model.request import NsQuery, Request, SoaQuery, SrvQuery, Transport
+from kmsdiag.model.target import Subject, join_host_port
 
 _COPY = Fix(
     Where.DNS_SERVER,
     "on the stale server: copy the zone again, and see why it stopped",
     "Start-DnsServerZoneTransfer -Name {zone} -FullTransfer; Get-WinEvent -LogName 'DNS Server' -MaxEvents 20",
 )
-_DIG = Fix(Where.HERE, "see its answer yourself", "dig +norecurse {at:words} {name} SRV")
+_DIG = Fix(Where.HERE, "see its answer yourself", "dig {at:words} {name} SRV")
 
 META = CheckMeta(
     title="Agreement of the DNS servers",
@@ -33,14 +33,26 @@ META = CheckMeta(
         "single": Code(Severity.OK, "{domain} is answered by one server only ({servers}): nothing to compare."),
         "differ": Code(
             Severity.ERROR,
-            "{server} gives other records for {domain} than the newest copy: {difference}.",
+            "{server} gives other records for {domain} than {than}: {difference}.",
             "Its clients are sent to other KMS hosts than everybody else, or to none.",
             (_DIG, _COPY),
+        ),
+        "disagree": Code(
+            Severity.ERROR,
+            "The servers of {domain} give different records, and none is known to have the newest copy: {copies}.",
+            "To which KMS hosts a client is sent depends on the server it asks.",
+            (
+                Fix(
+                    Where.DNS_SERVER,
+                    "see whether the servers replicate the zone",
+                    "Get-DnsServerZone -Name {zone}; dcdiag /test:DNS",
+                ),
+            ),
         ),
         "stale_serial": Code(
             Severity.WARNING,
             "{server} has serial {serial} of zone {zone}; the newest is {newest}.",
-            "It does not take part in changes; for now its KMS records are the same.",
+            "It lags behind: a change of the KMS records does not reach it, or comes late.",
             (_COPY,),
         ),
         "lame": Code(
@@ -59,14 +71,14 @@ META = CheckMeta(
         "could_not_ask": Code(
             Severity.WARNING,
             "{server} could not be asked about {domain}: {outcome}.",
-            "What it says is not known; clients that use it have the same trouble.",
+            "What it says is not known; who asks it has the same trouble.",
             (_DIG,),
         ),
         "tcp_blocked": Code(
             Severity.WARNING,
             "{server} answers about {domain} over UDP but not over TCP 53 ({outcome}).",
             "Answers that do not fit into a datagram are lost: many KMS hosts, or long names.",
-            (Fix(Where.HERE, "see it yourself", "dig +tcp +norecurse {at:words} {name} SRV"),),
+            (Fix(Where.HERE, "see it yourself", "dig +tcp {at:words} {name} SRV"),),
         ),
         "no_zone": Code(
             Severity.NOT_ASSESSED,
@@ -90,14 +102,20 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding a server that is not like the others, or one for all."""
     views = agreement.views(subject, seen)
-    content = True
     yield from _judge_zone(subject, seen)
-    best = agreement.reference(views)
-    newest = agreement.newest_serial(views)
+    content = True
     for view in views:
-        for finding in _judge_view(subject, seen, view, best, newest):
+        for finding in _judge_alone(subject, seen, view):
             content = False
             yield finding
+    # With one of these unanswered, the newest copy may be the one that was not read: nobody is blamed.
+    for request in agreement.basis(subject, seen):
+        _answer = seen[request]
+    for finding in _compare(subject, seen, views):
+        content = False
+        yield finding
+    for view in views:
+        _answer = seen[view.query]
     knowing = [view for view in views if view.knows]
     because = tuple(view.query for view in views)
     servers = tuple(view.label for view in knowing)
@@ -110,40 +128,78 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
 
 
 def _judge_zone(subject: Subject, seen: Evidence) -> Iterator[Finding]:
-    soa_query = SoaQuery(name=subject.name, server=agreement.first_server(seen))
-    soa = seen[soa_query]
-    if not soa.zone:
-        yield say("no_zone", (soa_query,), domain=subject.name, outcome=soa.outcome.words)
-        return
-    ns_query = NsQuery(name=soa.zone, server=agreement.first_server(seen))
-    names = seen[ns_query]
-    if not names.names:
-        yield say("no_zone", (soa_query, ns_query), domain=subject.name, outcome=names.outcome.words)
-
-
-def _judge_view(
-    subject: Subject, seen: Evidence, view: ServerView, best: frozenset[Key] | None, newest: int | None
-) -> Iterator[Finding]:
-    answer = seen[view.query]
-    because = (view.query,)
-    place = {"server": view.label, "at": f"@{view.server}", "name": view.query.name}
     zone = agreement.zone_of(subject, seen)
-    if not view.knows:
-        # An authoritative server that answers something is lame; one that does not answer is merely not known.
-        answers = answer.outcome in _ANSWERS_SOMETHING
-        if view.role is Role.AUTHORITATIVE and answers:
-            words = "its answer is not authoritative" if answer.outcome.state is State.OK else answer.outcome.words
-            yield say("lame", because, zone=zone, outcome=words, **place)
-        else:
-            yield say("could_not_ask", because, domain=subject.name, outcome=answer.outcome.words, **place)
+    if not zone.name:
+        last = seen[zone.asked[-1]]
+        words = "the record's name is an alias" if last.chain else last.outcome.words
+        yield say("no_zone", zone.asked, domain=subject.name, outcome=words)
         return
-    if best is not None and view.records != best:
-        difference = _difference(view.records, best)
-        yield say("differ", because, domain=subject.name, difference=difference, zone=zone or subject.name, **place)
-    elif view.serial is not None and newest is not None and view.serial != newest:
-        yield say("stale_serial", because, server=view.label, serial=view.serial, zone=zone, newest=newest)
-    if view.tcp is not None and view.tcp.outcome in _NO_TCP:
-        yield say("tcp_blocked", because, domain=subject.name, outcome=view.tcp.outcome.words, **place)
+    query = NsQuery(name=zone.name, server=zone.server)
+    names = seen[query]
+    if not names.names:
+        yield say("no_zone", (*zone.asked, query), domain=subject.name, outcome=names.outcome.words)
+
+
+def _place(view: ServerView) -> dict[str, str]:
+    """What the templates need to know of a server. One that is a resolver has no data of its own to ask for."""
+    at = discovery.at(view.server)
+    return {
+        "server": view.label,
+        "at": f"+norecurse {at}" if view.role is Role.AUTHORITATIVE else at,
+        "name": view.query.name,
+    }
+
+
+def _judge_alone(subject: Subject, seen: Evidence, view: ServerView) -> Iterator[Finding]:
+    """What is said of one server, whatever the others say; nothing where it was not asked."""
+    answer = view.answer
+    if answer is None:
+        return
+    because = (view.query,)
+    if not view.knows:
+        # An authoritative server that answers something is lame; one that does not answer is merely not known. What it
+        # says at the end of an alias is about another name.
+        if view.role is Role.AUTHORITATIVE and answer.outcome in _ANSWERS_SOMETHING and not answer.chain:
+            words = "its answer is not authoritative" if _is_usable(answer.outcome) else answer.outcome.words
+            zone = agreement.zone_of(subject, seen).name
+            yield say("lame", because, zone=zone, outcome=words, **_place(view))
+        else:
+            yield say("could_not_ask", because, domain=subject.name, outcome=answer.outcome.words, **_place(view))
+    elif view.tcp is not None and view.tcp.outcome in _NO_TCP:
+        over_tcp = SrvQuery(name=view.query.name, server=view.server, recursion=False, transport=Transport.TCP)
+        yield say("tcp_blocked", (over_tcp,), domain=subject.name, outcome=view.tcp.outcome.words, **_place(view))
+
+
+def _is_usable(outcome: DnsOutcome) -> bool:
+    return outcome.state is State.OK or outcome.is_absence
+
+
+def _compare(subject: Subject, seen: Evidence, views: list[ServerView]) -> Iterator[Finding]:
+    """What is said of servers that do not say what the newest copy says."""
+    zone = agreement.zone_of(subject, seen).name or subject.name
+    best = agreement.reference(views)
+    newest = agreement.newest_serial(views)
+    knowing = [view for view in views if view.knows]
+    own = any(view.role is Role.AUTHORITATIVE for view in knowing)
+    than = "the newest copy" if newest is not None else "most of the zone's servers" if own else "most servers"
+    if best is None and len({view.records for view in knowing}) > 1:
+        because = tuple(view.query for view in knowing)
+        yield say("disagree", because, domain=subject.name, zone=zone, copies=_copies(knowing))
+    for view in knowing:
+        if best is not None and view.records != best:
+            difference = _difference(view.records, best)
+            yield say(
+                "differ",
+                (view.query,),
+                domain=subject.name,
+                than=than,
+                difference=difference,
+                zone=zone,
+                **_place(view),
+            )
+        elif view.serial is not None and newest is not None and view.serial != newest:
+            soa = SoaQuery(name=zone, server=view.server, recursion=False)
+            yield say("stale_serial", (soa,), server=view.label, serial=view.serial, zone=zone, newest=newest)
 
 
 _ANSWERS_SOMETHING = (
@@ -158,17 +214,32 @@ _ANSWERS_SOMETHING = (
 _NO_TCP = (DnsOutcome.TIMEOUT, DnsOutcome.NOT_LISTENING, DnsOutcome.UNREACHABLE)
 
 
+def _copies(views: list[ServerView]) -> tuple[str, ...]:
+    """Each record set, with the servers that give it."""
+    found: dict[frozenset[Key], list[str]] = {}
+    for view in views:
+        found.setdefault(view.records, []).append(view.label)
+    return tuple(
+        f"{' and '.join(servers)}: "
+        + (" ".join(f"{join_host_port(key[3], key[2])} ({key[0]}/{key[1]})" for key in sorted(records)) or "no record")
+        for records, servers in found.items()
+    )
+
+
 def _difference(records: frozenset[Key], best: frozenset[Key]) -> tuple[str, ...]:
     """Records missing here, extra here, and the same host with other fields."""
-    hosts = {(target, port) for _p, _w, port, target in records}
-    wanted = {(target, port) for _p, _w, port, target in best}
+    missing, extra = best - records, records - best
+    lacking, spare = ({(target, port) for _p, _w, port, target in keys} for keys in (missing, extra))
+    here, wanted = ({(target, port) for _p, _w, port, target in keys} for keys in (records, best))
     words = []
-    for priority, weight, port, target in sorted(best - records):
-        if (target, port) not in hosts:
-            words.append(f"{target}:{port} is missing")
+    for priority, weight, port, target in sorted(missing):
+        host = join_host_port(target, port)
+        if (target, port) in spare:
+            words.append(f"{host} should have rank {priority}/{weight}")
         else:
-            words.append(f"{target}:{port} should have rank {priority}/{weight}")
-    words += [
-        f"{target}:{port} is extra" for _p, _w, port, target in sorted(records - best) if (target, port) not in wanted
-    ]
+            words.append(f"{host} is missing" + (f" with rank {priority}/{weight}" if (target, port) in here else ""))
+    for priority, weight, port, target in sorted(extra):
+        if (target, port) not in lacking:
+            host = join_host_port(target, port)
+            words.append(f"{host} is extra" + (f" with rank {priority}/{weight}" if (target, port) in wanted else ""))
     return tuple(dict.fromkeys(words))

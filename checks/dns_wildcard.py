@@ -14,7 +14,7 @@ from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import State
-from kmsdiag.model.request import AddressQuery, Request
+from kmsdiag.model.request import AddressQuery, Request, SrvQuery
 from kmsdiag.model.target import Family, Subject, join_host_port
 
 _DIG = Fix(Where.HERE, "see it yourself", "dig {at:words} {random} {kind}")
@@ -52,26 +52,30 @@ def _address(subject: Subject, seen: Evidence) -> AddressQuery:
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     """SRV and A of a random name."""
-    yield discovery.random_srv(subject, seen)
+    yield from discovery.random_srvs(subject, seen)
     yield _address(subject, seen)
 
 
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding a kind of wildcard."""
-    srv, address = discovery.random_srv(subject, seen), _address(subject, seen)
+    srvs, address = discovery.random_srvs(subject, seen), _address(subject, seen)
     at = discovery.at(seen.target.servers[0])
     content = True
-    if records := seen[srv].records:
+    for srv in srvs:
+        answer = seen.get(srv)
+        if answer is not None and answer.records:
+            content = False
+            hosts = tuple(join_host_port(record.target, record.port) for record in answer.records)
+            yield say("wildcard", (srv,), random=srv.name, hosts=hosts, domain=subject.name, at=at, kind="SRV")
+            break
+    found = seen.get(address)
+    if found is not None and found.addresses:
         content = False
-        hosts = tuple(join_host_port(record.target, record.port) for record in records)
-        yield say("wildcard", (srv,), random=srv.name, hosts=hosts, domain=subject.name, at=at, kind="SRV")
-    if addresses := seen[address].addresses:
-        content = False
-        yield say("rewritten", (address,), random=address.name, addresses=addresses, at=at, kind="A")
-    for query in (srv, address):
-        outcome = seen[query].outcome
-        if outcome.state is State.FAIL and not outcome.is_absence:
-            yield say("could_not_ask", (query,), domain=subject.name, outcome=outcome.words)
-            return
-    if content:
-        yield say("honest", (srv, address), domain=subject.name)
+        yield say("rewritten", (address,), random=address.name, addresses=found.addresses, at=at, kind="A")
+    queries: tuple[SrvQuery | AddressQuery, ...] = (*srvs, address)
+    outcomes = {query: seen[query].outcome for query in queries}
+    failed = [query for query, outcome in outcomes.items() if outcome.state is State.FAIL and not outcome.is_absence]
+    if failed:
+        yield say("could_not_ask", tuple(failed), domain=subject.name, outcome=outcomes[failed[0]].words)
+    elif content:
+        yield say("honest", queries, domain=subject.name)

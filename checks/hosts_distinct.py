@@ -53,7 +53,7 @@ META = CheckMeta(
         "nothing": Code(Severity.NOT_ASSESSED, "No address of a published host of {subject} is known."),
     },
     tags=frozenset({"dns", "hosts"}),
-    since="0.2",
+    since="0.1",
     references=("Microsoft: KMS activation planning",),
 )
 

@@ -82,7 +82,7 @@ META = CheckMeta(
         "nothing": Code(Severity.NOT_ASSESSED, "No address of {subject} is known to which there could be a way."),
     },
     tags=frozenset({"tcp", "network"}),
-    since="0.2",
+    since="0.1",
     references=("RFC 792", "RFC 4443", "Microsoft: Error 0xC004F074 when you activate Windows (KB 974998)"),
 )
 

@@ -27,7 +27,10 @@ class Role(StrEnum):
 
 
 class ServerView(NamedTuple):
-    """One server's word on one domain. ``answer`` is None while it was not asked or gave up on by the run."""
+    """One server's word on one domain. ``answer`` is None where it was not asked, or the run gave up on it.
+
+    ``serial`` and ``primary`` are those of the server's own copy of the zone; None and "" where it told none.
+    """
 
     server: str
     name: str
@@ -36,6 +39,7 @@ class ServerView(NamedTuple):
     answer: SrvAnswer | None
     tcp: SrvAnswer | None
     serial: int | None
+    primary: str = ""
 
     @property
     def label(self) -> str:
@@ -58,37 +62,89 @@ class ServerView(NamedTuple):
         return frozenset((one.priority, one.weight, one.port, one.target) for one in self.answer.records)
 
 
-def first_server(seen: Evidence) -> str:
-    """The server that is asked about the zone itself."""
-    return seen.target.servers[0]
+class Zone(NamedTuple):
+    """The zone that holds the KMS record, as far as it is known: its apex, and the server that knew it.
+
+    ``name`` is "" while, or where, no server tells it; ``asked`` are the questions put for it, in order.
+    """
+
+    name: str
+    server: str
+    asked: tuple[SoaQuery, ...]
 
 
 def configured(seen: Evidence) -> list[str]:
     """The servers that clients are configured with: those given, and the machine's own where ``system`` is asked."""
     servers: list[str] = []
     for server in seen.target.servers:
-        servers.extend(seen.target.resolvers if server == SYSTEM else (server,))
+        servers.extend(seen.target.resolvers or (SYSTEM,) if server == SYSTEM else (server,))
     return list(dict.fromkeys(servers))
 
 
-def zone_of(subject: Subject, seen: Evidence) -> str:
-    """Apex of the zone that the domain lies in, or "" while it is not known."""
-    answer = seen.get(SoaQuery(name=subject.name, server=first_server(seen)))
-    return "" if answer is None else answer.zone
+def zone_of(subject: Subject, seen: Evidence) -> Zone:
+    """Find the zone, asking one server after the other until one tells it.
+
+    The record's own name comes first, because _tcp of a domain may be a zone of its own. No zone is taken for known
+    beyond a question that has no answer.
+    """
+    record = f"_vlmcs._tcp.{subject.name}"
+    asked: list[SoaQuery] = []
+    for server in seen.target.servers:
+        for name in (record, subject.name):
+            asked.append(SoaQuery(name=name, server=server))
+            answer = seen.get(asked[-1])
+            # Behind an alias the zone is that of another name, whose servers know nothing of this one.
+            if answer is None or answer.chain:
+                return Zone("", "", tuple(asked))
+            if _holds(answer.zone, record) and ("." in answer.zone or answer.zone == subject.name):
+                return Zone(answer.zone, server, tuple(asked))
+            if answer.outcome is not DnsOutcome.ANSWERED and not answer.outcome.is_absence:
+                break
+    return Zone("", "", tuple(asked))
+
+
+def _holds(zone: str, name: str) -> bool:
+    """Whether a name is in a zone or below; the root and top-level zones are nobody's to compare."""
+    return bool(zone) and f".{name}".endswith(f".{zone}")
+
+
+def _address_queries(name: str, zone: Zone, seen: Evidence) -> Iterator[AddressQuery]:
+    """The address questions for one name server that matter: up to the first family that has one."""
+    for family in seen.target.families:
+        query = AddressQuery(name=name, family=family, server=zone.server)
+        yield query
+        answer = seen.get(query)
+        if answer is None or answer.addresses:
+            return
 
 
 def authoritative(subject: Subject, seen: Evidence) -> Iterator[tuple[str, str]]:
-    """Name and address of each authoritative server known so far, one address a family and name."""
+    """Name and address of each authoritative server known so far: one address a name, and each address once."""
     zone = zone_of(subject, seen)
-    if not zone:
-        return
-    names = seen.get(NsQuery(name=zone, server=first_server(seen)))
+    names = seen.get(NsQuery(name=zone.name, server=zone.server)) if zone.name else None
+    addresses: set[str] = set()
     for name in () if names is None else names.names:
-        for family in seen.target.families:
-            answer = seen.get(AddressQuery(name=name, family=family, server=first_server(seen)))
-            if answer is not None and answer.addresses:
+        for query in _address_queries(name, zone, seen):
+            answer = seen.get(query)
+            if answer is not None and answer.addresses and answer.addresses[0] not in addresses:
+                addresses.add(answer.addresses[0])
                 yield name, answer.addresses[0]
-                break
+
+
+def basis(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
+    """The questions that decide which copy the others are held against; with one open, none can be blamed."""
+    zone = zone_of(subject, seen)
+    yield from zone.asked
+    if zone.name:
+        yield NsQuery(name=zone.name, server=zone.server)
+        names = seen.get(NsQuery(name=zone.name, server=zone.server))
+        for server_name in () if names is None else names.names:
+            yield from _address_queries(server_name, zone, seen)
+        for _name, address in authoritative(subject, seen):
+            yield SrvQuery(name=f"_vlmcs._tcp.{subject.name}", server=address, recursion=False)
+            yield SoaQuery(name=zone.name, server=address, recursion=False)
+    if not any(view.knows and view.role is Role.AUTHORITATIVE for view in views(subject, seen)):
+        yield from (view.query for view in views(subject, seen) if view.role is Role.CONFIGURED)
 
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
@@ -96,23 +152,13 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     name = f"_vlmcs._tcp.{subject.name}"
     for server in configured(seen):
         yield SrvQuery(name=name, server=server)
-    yield SoaQuery(name=subject.name, server=first_server(seen))
-    zone = zone_of(subject, seen)
-    if not zone:
-        return
-    yield NsQuery(name=zone, server=first_server(seen))
-    names = seen.get(NsQuery(name=zone, server=first_server(seen)))
-    for server_name in () if names is None else names.names:
-        for family in seen.target.families:
-            yield AddressQuery(name=server_name, family=family, server=first_server(seen))
+    yield from basis(subject, seen)
     for _name, address in authoritative(subject, seen):
-        yield SrvQuery(name=name, server=address, recursion=False)
         yield SrvQuery(name=name, server=address, recursion=False, transport=Transport.TCP)
-        yield SoaQuery(name=zone, server=address, recursion=False)
 
 
 def views(subject: Subject, seen: Evidence) -> list[ServerView]:
-    """Every server's view, authoritative ones first. A server that is both is asked as the former."""
+    """Every server's view, authoritative ones first. One that is both has one view, as the former."""
     name = f"_vlmcs._tcp.{subject.name}"
     zone = zone_of(subject, seen)
     found: list[ServerView] = []
@@ -120,10 +166,19 @@ def views(subject: Subject, seen: Evidence) -> list[ServerView]:
     for server_name, address in authoritative(subject, seen):
         query = SrvQuery(name=name, server=address, recursion=False)
         over_tcp = SrvQuery(name=name, server=address, recursion=False, transport=Transport.TCP)
-        soa = seen.get(SoaQuery(name=zone, server=address, recursion=False))
-        serial = soa.serial if soa is not None and soa.outcome is DnsOutcome.ANSWERED and soa.authoritative else None
+        soa = seen.get(SoaQuery(name=zone.name, server=address, recursion=False))
+        own = soa if soa is not None and soa.outcome is DnsOutcome.ANSWERED and soa.authoritative else None
         found.append(
-            ServerView(address, server_name, Role.AUTHORITATIVE, query, seen.get(query), seen.get(over_tcp), serial)
+            ServerView(
+                address,
+                server_name,
+                Role.AUTHORITATIVE,
+                query,
+                seen.get(query),
+                seen.get(over_tcp),
+                None if own is None else own.serial,
+                "" if own is None else own.primary,
+            )
         )
         addresses.add(address)
     for server in configured(seen):
@@ -134,9 +189,18 @@ def views(subject: Subject, seen: Evidence) -> list[ServerView]:
 
 
 def newest_serial(all_views: list[ServerView]) -> int | None:
-    """The newest serial among the authoritative servers (RFC 1982 arithmetic), or None."""
+    """The newest serial among the authoritative servers (RFC 1982 arithmetic), or None where they can't be compared.
+
+    They can't where one that knows the domain tells none, and where each server names itself as the primary: domain
+    controllers that replicate the zone through Active Directory count their own serials.
+    """
+    own = [view for view in all_views if view.role is Role.AUTHORITATIVE]
+    if any(view.knows and view.serial is None for view in own):
+        return None
+    if len({view.primary for view in own if view.serial is not None}) > 1:
+        return None
     newest: int | None = None
-    for view in all_views:
+    for view in own:
         if view.serial is not None and (newest is None or is_newer(view.serial, newest)):
             newest = view.serial
     return newest
@@ -153,11 +217,12 @@ def matrix(subject: Subject, seen: Evidence) -> DnsMatrix | None:
     if len(every) < 2 or len({(view.knows, view.records) for view in every}) == 1:
         return None
     hosts = sorted({(target, port) for view in every for _p, _w, port, target in view.records})
-    best = reference(every) or frozenset()
-    wanted = {(target, port): (priority, weight) for priority, weight, port, target in best}
+    best = reference(every)
+    # Without a copy to hold the others against, a rank that is not the same everywhere is another one everywhere.
+    wanted = _ranks(best) if best is not None else {host: _same_ranks(host, every) for host in hosts}
     rows = []
     for view in every:
-        own = {(target, port): (priority, weight) for priority, weight, port, target in view.records}
+        own = _ranks(view.records)
         cells = []
         for host in hosts:
             if not view.knows:
@@ -176,16 +241,35 @@ def matrix(subject: Subject, seen: Evidence) -> DnsMatrix | None:
     )
 
 
+def _ranks(records: frozenset[Key]) -> dict[tuple[str, int], frozenset[tuple[int, int]]]:
+    """Priorities and weights by target and port."""
+    found: dict[tuple[str, int], frozenset[tuple[int, int]]] = {}
+    for priority, weight, port, target in records:
+        found[target, port] = found.get((target, port), frozenset()) | {(priority, weight)}
+    return found
+
+
+def _same_ranks(host: tuple[str, int], all_views: list[ServerView]) -> frozenset[tuple[int, int]]:
+    """The ranks of a host that all servers which have it agree on; empty where they do not."""
+    given = {ranks for view in all_views if (ranks := _ranks(view.records).get(host)) is not None}
+    return next(iter(given)) if len(given) == 1 else frozenset()
+
+
 def reference(all_views: list[ServerView]) -> frozenset[Key] | None:
     """The record set that the others are held against.
 
-    That of the newest authoritative copy; without one, the set that most servers give. None where no server knows.
+    That of the newest authoritative copy. Where serials can't be compared, the set that most authoritative servers
+    give; where none of those knows, most servers. None where there is no such set: no server knows, two sets are level,
+    or the newest copy could not be read.
     """
+    known = [view for view in all_views if view.knows]
+    own = [view for view in known if view.role is Role.AUTHORITATIVE]
     newest = newest_serial(all_views)
-    for view in all_views:
-        if view.knows and view.serial is not None and view.serial == newest:
-            return view.records
-    known = [view.records for view in all_views if view.knows]
-    if not known:
+    if newest is not None:
+        known = [view for view in own if view.serial == newest]
+    elif own:
+        known = own
+    ranked = Counter(view.records for view in known).most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         return None
-    return max(Counter(known).items(), key=lambda item: (item[1], sorted(item[0])))[0]
+    return ranked[0][0]

@@ -22,7 +22,7 @@ def changes(before: Report, after: Report) -> list[Change]:
     found: list[Change] = []
     if before.verdict.state is not after.verdict.state:
         found.append(Change(f"verdict: {before.verdict.state} → {after.verdict.state}", None))
-    old, new = ({path.key: path for path in report.paths} for report in (before, after))
+    old, new = ({_key(path): path for path in report.paths} for report in (before, after))
     for key in sorted(old.keys() | new.keys()):
         found.extend(_path_change(old.get(key), new.get(key)))
     old_findings, new_findings = _findings(before), _findings(after)
@@ -33,6 +33,11 @@ def changes(before: Report, after: Report) -> list[Change]:
         Change(f"new: {new_findings[key]}", better=False) for key in sorted(new_findings.keys() - old_findings.keys())
     ]
     return found
+
+
+def _key(path: Path) -> tuple[str, str, int, tuple[str, ...]]:
+    """What makes two paths the same. Ways that lead to no host are told apart by the DNS servers that say so."""
+    return (*path.key, () if path.port else path.servers)
 
 
 def _path_change(old: Path | None, new: Path | None) -> list[Change]:

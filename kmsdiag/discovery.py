@@ -149,9 +149,16 @@ def random_label(seen: Evidence) -> str:
     return f"x{uuid.uuid5(uuid.NAMESPACE_OID, f'label {seen.target.nonce}').hex[:16]}"
 
 
-def random_srv(subject: Subject, seen: Evidence) -> SrvQuery:
-    """The SRV question for a sibling of the KMS record that nobody made."""
-    return SrvQuery(name=f"_{random_label(seen)}._tcp.{subject.name}", server=seen.target.servers[0])
+def random_srvs(subject: Subject, seen: Evidence) -> tuple[SrvQuery, SrvQuery]:
+    """The SRV questions for names that nobody made: beside the KMS record, and in the domain itself.
+
+    A wildcard in the domain does not reach below _tcp where that exists (RFC 4592 section 2.2.2).
+    """
+    label, server = f"_{random_label(seen)}", seen.target.servers[0]
+    return (
+        SrvQuery(name=f"{label}._tcp.{subject.name}", server=server),
+        SrvQuery(name=f"{label}.{subject.name}", server=server),
+    )
 
 
 def at(server: str) -> str:

@@ -1,4 +1,5 @@
 import asyncio
+import datetime
 import os
 import platform
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -201,7 +203,11 @@ def test_settings_of_the_machine_that_runs_the_tests() -> None:
 def test_settings_that_are_given_are_the_answer() -> None:
     given_answer = MachineAnswer(at=AT, system="Windows 10", name="desktop-17")
     probe_settings = cast("ProbeSettings", SimpleNamespace(timeout=1.0, machine=given_answer))
-    assert asyncio.run(probe.settings(probe_settings)) is given_answer
+    before = datetime.datetime.now(datetime.UTC)
+    answer = asyncio.run(probe.settings(probe_settings))
+    # But for the time, which is that of the question.
+    assert before <= answer.at <= datetime.datetime.now(datetime.UTC)
+    assert answer == msgspec.structs.replace(given_answer, at=answer.at)
 
 
 # ------------------------------------------------------------------------------------------------------- lookup

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from kmsdiag.registry import Registry
 
 
+_ONE_RUN = 60.0
+_WATCHING = 3600.0
+"""Seconds until the deadline, where none is given."""
+
+
 def command(
     domains: Annotated[
         list[str] | None,
@@ -187,10 +192,6 @@ def command(
     else:
         bundle = _run(target, registry, settings, budget, vantage)
     return finish(bundle, registry, rules, plan, fail_on, record)
-
-
-_ONE_RUN = 60.0
-_WATCHING = 3600.0
 
 
 def _watch(

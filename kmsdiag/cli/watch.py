@@ -28,13 +28,14 @@ def until_healthy(
     before: Report | None = None
     while True:
         bundle = ask(max(1.0, min(RUN_LIMIT, end - time.monotonic())))
-        report = judge(bundle)
-        _say_changes(before, report)
-        before = report
-        over = time.monotonic() + every >= end
-        if report.verdict.state is VerdictState.HEALTHY or bundle.interrupted or over:
-            return bundle
+        # Ctrl-C in a run ends that run; anywhere else the last one is what is left.
         try:
+            report = judge(bundle)
+            _say_changes(before, report)
+            before = report
+            over = time.monotonic() + every >= end
+            if report.verdict.state is VerdictState.HEALTHY or bundle.interrupted or over:
+                return bundle
             time.sleep(every)
         except KeyboardInterrupt:
             return msgspec.structs.replace(bundle, interrupted=True)

@@ -130,10 +130,9 @@ class RpcHost:
                 filler.connect_ex((self._loopback, self.port))
                 self._held.append(filler)
             await asyncio.sleep(0.05)
+            self._held.append(sock)
             if self.behaviour is Behaviour.LOSSY:
                 self._busy.add(asyncio.ensure_future(self._open_late(sock)))
-            else:
-                self._held.append(sock)
         else:
             self._server = await asyncio.start_server(self._accept, sock=sock)
         return self

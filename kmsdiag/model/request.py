@@ -1,7 +1,7 @@
 """Questions: what a check may ask. Each is a value, costs at most one connection, and knows its answer's type."""
 
 from enum import StrEnum
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -37,8 +37,10 @@ class Request(
 ):
     """Base of all questions; ``A`` is the type of the answer."""
 
-    connects: ClassVar[bool] = True
-    """Whether putting the question holds a connection of its own (and so counts against the concurrency limit)."""
+    @property
+    def connects(self) -> bool:
+        """Whether putting the question holds a connection of its own (and so counts against the concurrency limit)."""
+        return True
 
 
 class Transport(StrEnum):
@@ -54,11 +56,15 @@ class SrvQuery(Request[SrvAnswer], frozen=True, kw_only=True, omit_defaults=True
     ``recursion`` False asks an authoritative server for its own data.
     """
 
-    connects: ClassVar[bool] = False
     name: str
     server: str = SYSTEM
     transport: Transport = Transport.UDP
     recursion: bool = True
+
+    @property
+    def connects(self) -> bool:
+        """Over TCP it does; datagrams to one server share a socket."""
+        return self.transport is Transport.TCP
 
     def __str__(self) -> str:
         over = " over TCP" if self.transport is Transport.TCP else ""
@@ -68,10 +74,14 @@ class SrvQuery(Request[SrvAnswer], frozen=True, kw_only=True, omit_defaults=True
 class AddressQuery(Request[AddressAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="address"):
     """A or AAAA records of ``name`` from ``server``."""
 
-    connects: ClassVar[bool] = False
     name: str
     family: Family
     server: str = SYSTEM
+
+    @property
+    def connects(self) -> bool:
+        """Datagrams to one server share a socket."""
+        return False
 
     def __str__(self) -> str:
         return f"{'A' if self.family is Family.IPV4 else 'AAAA'} {self.name} @{self.server}"
@@ -80,10 +90,14 @@ class AddressQuery(Request[AddressAnswer], frozen=True, kw_only=True, omit_defau
 class SoaQuery(Request[SoaAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="soa"):
     """The zone that ``name`` lies in, and its serial number, from ``server``."""
 
-    connects: ClassVar[bool] = False
     name: str
     server: str = SYSTEM
     recursion: bool = True
+
+    @property
+    def connects(self) -> bool:
+        """Datagrams to one server share a socket."""
+        return False
 
     def __str__(self) -> str:
         return f"SOA {self.name} @{self.server}" + ("" if self.recursion else " (no recursion)")
@@ -92,9 +106,13 @@ class SoaQuery(Request[SoaAnswer], frozen=True, kw_only=True, omit_defaults=True
 class NsQuery(Request[NsAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="ns"):
     """The authoritative servers of a zone, from ``server``."""
 
-    connects: ClassVar[bool] = False
     name: str
     server: str = SYSTEM
+
+    @property
+    def connects(self) -> bool:
+        """Datagrams to one server share a socket."""
+        return False
 
     def __str__(self) -> str:
         return f"NS {self.name} @{self.server}"

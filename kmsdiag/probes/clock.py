@@ -250,7 +250,15 @@ def _udp(request: ClockQuery, settings: ProbeSettings) -> socket.socket:
 
 def _connect_error(error: OSError, sock: socket.socket | None) -> ConnectError:
     icmp = read_icmp(sock) if sock is not None else None
+    # Over UDP port unreachable is how a machine refuses; only where another one says it, it is a firewall's doing.
+    said_by = "" if icmp is None or sock is None else icmp.sender
+    if isinstance(error, ConnectionRefusedError) and sock is not None and said_by in ("", _peer(sock)):
+        return ConnectError(TcpOutcome.REFUSED, "ECONNREFUSED", icmp)
     return ConnectError(outcome_of(error, icmp), errno.errorcode.get(error.errno or 0, ""), icmp)
+
+
+def _peer(sock: socket.socket) -> str:
+    return str(sock.getpeername()[0]).partition("%")[0]
 
 
 def _left(limit: float) -> float:

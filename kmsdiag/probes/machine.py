@@ -203,7 +203,7 @@ async def settings(probe: ProbeSettings) -> MachineAnswer:
     """The settings of this machine, or those that the lab gives it."""
     given: MachineAnswer | None = probe.machine
     if given is not None:
-        return given
+        return msgspec.structs.replace(given, at=datetime.datetime.now(datetime.UTC))
     at = datetime.datetime.now(datetime.UTC)
     started = time.perf_counter()
     name, system = machine()

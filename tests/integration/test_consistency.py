@@ -50,7 +50,6 @@ def primary(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         second.secondary(zone, "primary", 1)
     first.primary("lame.test", 1, ("primary", "other"), TWO)
     first.primary("unloaded.test", 1, ("primary", "other"), TWO)
-    first.primary("cached.test", 1, ("primary", "resolver"), TWO)
     first.primary("down.test", 1, ("primary", "nobody"), TWO)
     first.primary("alone.test", 1, ("primary",), TWO)
     first.primary("two.down.test", 1, ("primary", "secondary", "other"), TWO)
@@ -70,10 +69,8 @@ def primary(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         if before != now:
             first.primary(zone, 2, BOTH, now)
     first.reload()
-    resolver = Bind(lab, "resolver", folder, "recursion yes; allow-recursion { any; };")
-    zones = ("same.test", "cached.test")
-    for zone in zones:
-        resolver.add(f'zone "{zone}" {{ type static-stub; server-addresses {{ {lab.v4("primary")}; }}; }};')
+    forwarding = f"forward only; forwarders {{ {lab.v4('primary')}; }};"
+    resolver = Bind(lab, "resolver", folder, "recursion yes; allow-recursion { any; }; " + forwarding)
     resolver.start()
     with listening(lab, "kms", lab.v4("kms")):
         yield lab.v4("primary")
@@ -131,7 +128,7 @@ def test_a_stale_secondary_is_named_whichever_server_is_asked(
         f"secondary.{domain} (10.77.0.13) gives other records for {domain} than the newest copy: {difference}."
     )
     (finding,) = said(report, AGREE)
-    assert [fix.command for fix in finding.fixes][0] == f"dig +norecurse @10.77.0.13 _vlmcs._tcp.{domain} SRV"
+    assert next(fix.command for fix in finding.fixes) == f"dig +norecurse @10.77.0.13 _vlmcs._tcp.{domain} SRV"
 
 
 def test_the_matrix_holds_both_copies_with_their_serials(lab: Lab, primary: str) -> None:
@@ -157,7 +154,7 @@ def test_absent_and_could_not_ask_are_not_the_same(lab: Lab, primary: str) -> No
     assert list(words(heard, AGREE)) == ["differ"]
     assert errors(heard) == {"dns_servers_agree.differ"}
     assert words(unheard, AGREE)["could_not_ask"] == [
-        "secondary.new.test (10.77.0.13) could not be asked about new.test: no answer in time."
+        "secondary.new.test (10.77.0.13) could not be asked about new.test: no answer."
     ]
     assert "differ" not in words(unheard, AGREE)
     assert errors(unheard) == set()
@@ -178,13 +175,9 @@ def test_an_older_serial_with_the_same_records(lab: Lab, primary: str) -> None:
     [
         ("lame.test", "other.lame.test (10.77.0.14)", "REFUSED"),
         ("unloaded.test", "other.unloaded.test (10.77.0.14)", "SERVFAIL"),
-        ("cached.test", "resolver.cached.test (10.77.0.15)", "not authoritative"),
     ],
 )
 def test_a_lame_delegation(lab: Lab, primary: str, domain: str, server: str, outcome: str) -> None:
-    # A resolver that has the records in its cache answers, and is no server of the zone all the same.
-    if domain == "cached.test":
-        lab.sh("client", "dig", f"@{lab.v4('resolver')}", f"_vlmcs._tcp.{domain}", "SRV")
     report = check(lab, domain, servers=[primary])
     found = words(report, AGREE)
     (text,) = found["lame"]
@@ -255,8 +248,8 @@ def test_misspelt_records(lab: Lab, primary: str) -> None:
     report = check(lab, "misspelt.test", "beside.test", "same.test", servers=[primary])
     found = words(report, "dns_misspelt")
     assert sorted(found["found"]) == [
-        "_vmlcs._tcp.misspelt.test holds an SRV record (kms1.misspelt.test:1688);"
-        " clients ask for _vlmcs._tcp.misspelt.test only.",
+        ("_vmlcs._tcp.misspelt.test holds an SRV record (kms1.misspelt.test:1688);"
+        " clients ask for _vlmcs._tcp.misspelt.test only."),
         "beside.test holds an SRV record (kms2.beside.test:1688); clients ask for _vlmcs._tcp.beside.test only.",
     ]
     assert found["none"] == ["same.test has no KMS record under a near-miss name (8 names tried)."]

@@ -30,7 +30,7 @@ FIRST_SCREEN: Final = 25
 class Faults(NamedTuple):
     """What tells the three faults apart from all else, in the text and in JSON, in order of harm."""
 
-    silent: str = "kms2.corp.test (10.77.0.15) does not answer"
+    silent: str = "kms2.corp.test (10.77.0.15) is silent on TCP 1688"
     stale: str = "secondary.corp.test (10.77.0.13) gives other records for corp.test than the newest copy"
     clock: str = "kms1.corp.test (10.77.0.14) is +2 h"
 
