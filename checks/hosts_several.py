@@ -46,6 +46,13 @@ META = CheckMeta(
             "Clients of such a host get 0xC004F038: its count is too low.",
             (Fix(Where.KMS_HOST, "see a host's current count", "slmgr /dlv"),),
         ),
+        "never": Code(
+            Severity.WARNING,
+            "{machines} machines over {count} KMS hosts: on none of them will 25 Windows clients meet"
+            " (about {expected}).",
+            "Clients get 0xC004F038 from every host; servers do too where fewer than 5 machines meet.",
+            (Fix(Where.KMS_HOST, "see a host's current count", "slmgr /dlv"),),
+        ),
         "nothing": Code(Severity.NOT_ASSESSED, "No published KMS host of {domain} is known."),
     },
     tags=frozenset({"dns", "hosts"}),
@@ -71,29 +78,40 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     else:
         yield say("nothing", queries, domain=subject.name)
         return
+    # A host is a machine, whatever ports it is published with: machines are what keys and counts are about.
     shares: dict[str, float] = {}
+    ports: dict[str, set[int]] = {}
     for record, chance in zip(records, choice.first_pick_ranked(records), strict=True):
-        host = join_host_port(record.target, record.port)
-        shares[host] = shares.get(host, 0.0) + chance
+        shares[record.target] = shares.get(record.target, 0.0) + chance
+        ports.setdefault(record.target, set()).add(record.port)
+    names = {
+        target: join_host_port(target, min(own)) if len(own) == 1 else target for target, own in sorted(ports.items())
+    }
     because = (query,)
     count = len(shares)
     if count == 1:
-        yield say("one", because, domain=subject.name, hosts=tuple(shares))
+        yield say("one", because, domain=subject.name, hosts=tuple(names.values()))
         return
     ranked = len({(record.priority, record.weight) for record in records}) > 1
-    listed = tuple(f"{host} {share:.0%}" for host, share in sorted(shares.items(), key=lambda item: (-item[1], item)))
-    yield say("ranked" if ranked else "equal", because, domain=subject.name, count=count, shares=listed)
+    listed = sorted(shares.items(), key=lambda item: (-item[1], item))
+    yield say(
+        "ranked" if ranked else "equal",
+        because,
+        domain=subject.name,
+        count=count,
+        shares=tuple(f"{names[target]} {share:.0%}" for target, share in listed),
+    )
     if count > HOSTS_PER_KEY:
         yield say("too_many", because, domain=subject.name, count=count)
     machines = seen.target.expected.machines
-    if machines is not None:
-        starved = {host: share * machines for host, share in shares.items() if share * machines < CLIENT_THRESHOLD}
-        if starved:
-            yield say(
-                "spread",
-                because,
-                machines=machines,
-                count=count,
-                starved=tuple(sorted(starved)),
-                expected=tuple((f"{number:.0f}" for _host, number in sorted(starved.items()))),
-            )
+    if machines is None:
+        return
+    starved = {
+        names[target]: share * machines for target, share in shares.items() if share * machines < CLIENT_THRESHOLD
+    }
+    expected = tuple(f"{number:.0f}" for _host, number in sorted(starved.items()))
+    if len(starved) == count:
+        yield say("never", because, machines=machines, count=count, expected=expected)
+    elif starved:
+        hosts = tuple(sorted(starved))
+        yield say("spread", because, machines=machines, count=count, starved=hosts, expected=expected)

@@ -70,6 +70,12 @@ META = CheckMeta(
             "Activation works, slowly or at the second try; the network drops packets.",
             (_TEST,),
         ),
+        "unsteady": Code(
+            Severity.WARNING,
+            "{target} ({address}) accepted {opened} of {sent} connections on TCP {port}; the others: {outcomes}.",
+            "Clients fail now and then: several machines answer under this address, or the service is restarting.",
+            (_TEST,),
+        ),
         "families_differ": Code(
             Severity.WARNING,
             "{target} works over {works} and not over {fails}.",
@@ -148,8 +154,20 @@ def _judge_endpoint(
         sent = len(answers) + sum(answer.retransmits for answer in opened)
         if lost:
             yield say("lossy", because, **place, port=port, lost=lost, sent=sent, rate=f"{lost / sent:.0%}")
-        latency = min(answer.elapsed_ms if answer.rtt_ms is None else answer.rtt_ms for answer in opened)
-        yield say("open", because, **place, port=port, latency=f"{latency:.1f}")
+        others = sorted({a.outcome.value for a in answers if a.outcome not in (TcpOutcome.OPEN, TcpOutcome.TIMEOUT)})
+        if others:
+            yield say(
+                "unsteady",
+                because,
+                **place,
+                port=port,
+                opened=len(opened),
+                sent=len(answers),
+                outcomes=tuple(others),
+            )
+        times = [answer.elapsed_ms if answer.rtt_ms is None else answer.rtt_ms for answer in opened]
+        ends = dict.fromkeys((f"{min(times):.1f}", f"{max(times):.1f}"))
+        yield say("open", because, **place, port=port, latency=" to ".join(ends))
         return
     # Where tries end in different ways, a word from the host or a router says more than silence.
     first = next((answer for answer in answers if answer.outcome is not TcpOutcome.TIMEOUT), answers[0])

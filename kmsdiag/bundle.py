@@ -5,9 +5,36 @@ from typing import Any, Final
 
 import msgspec
 
-from kmsdiag.model.answer import AddressAnswer, Answer, AnyAnswer, RpcAnswer, SrvAnswer, TcpAnswer
+from kmsdiag.model.answer import (
+    AddressAnswer,
+    Answer,
+    AnyAnswer,
+    ClockAnswer,
+    LookupAnswer,
+    MachineAnswer,
+    NsAnswer,
+    RpcAnswer,
+    SoaAnswer,
+    SrvAnswer,
+    TcpAnswer,
+    TraceAnswer,
+)
 from kmsdiag.model.report import Vantage
-from kmsdiag.model.request import AddressQuery, AnyRequest, Request, RpcBind, SrvQuery, TcpConnect, order
+from kmsdiag.model.request import (
+    AddressQuery,
+    AnyRequest,
+    ClockQuery,
+    MachineSettings,
+    NsQuery,
+    Request,
+    RpcBind,
+    SoaQuery,
+    SrvQuery,
+    SystemLookup,
+    TcpConnect,
+    TcpTrace,
+    order,
+)
 from kmsdiag.model.target import Target, TargetError, as_address, parse_server
 
 BUNDLE_FORMAT: Final = 1
@@ -81,8 +108,14 @@ def encode(bundle: Bundle) -> bytes:
 _ANSWERS: Final[dict[type, type]] = {
     SrvQuery: SrvAnswer,
     AddressQuery: AddressAnswer,
+    SoaQuery: SoaAnswer,
+    NsQuery: NsAnswer,
+    SystemLookup: LookupAnswer,
     TcpConnect: TcpAnswer,
+    TcpTrace: TraceAnswer,
     RpcBind: RpcAnswer,
+    ClockQuery: ClockAnswer,
+    MachineSettings: MachineAnswer,
 }
 
 
@@ -96,17 +129,21 @@ def _require_sound(bundle: Bundle) -> None:
         at = f"`$.facts[{number}]`"
         if type(fact.answer) is not _ANSWERS[type(fact.request)]:
             raise BundleError(f"it is damaged: the answer is to another kind of question - at {at}")
-        named = [fact.request.address] if isinstance(fact.request, TcpConnect | RpcBind) else []
-        if isinstance(fact.answer, AddressAnswer):
+        request = fact.request
+        named = [request.address] if isinstance(request, TcpConnect | TcpTrace | RpcBind | ClockQuery) else []
+        if isinstance(fact.answer, AddressAnswer | LookupAnswer):
             named += fact.answer.addresses
+        elif isinstance(fact.answer, TraceAnswer):
+            named += (hop.address for hop in fact.answer.hops if hop.address)
         for address in named:
             if as_address(address) is None:
                 raise BundleError(f"it is damaged: {address!r} is no address - at {at}")
-    for number, server in enumerate(bundle.target.servers):
-        try:
-            parse_server(server)
-        except TargetError as error:
-            raise BundleError(f"it is damaged: {error} - at `$.target.servers[{number}]`") from None
+    for part, servers in (("servers", bundle.target.servers), ("resolvers", bundle.target.resolvers)):
+        for number, server in enumerate(servers):
+            try:
+                parse_server(server)
+            except TargetError as error:
+                raise BundleError(f"it is damaged: {error} - at `$.target.{part}[{number}]`") from None
 
 
 class _Envelope(msgspec.Struct):

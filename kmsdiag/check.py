@@ -19,7 +19,7 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding, Scalar, Severity
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import RUN, Subject, SubjectKind, Target
+from kmsdiag.model.target import MACHINE, RUN, Subject, SubjectKind, Target
 
 __all__ = [
     "Check",
@@ -31,6 +31,7 @@ __all__ = [
     "domains",
     "domains_and_hosts",
     "say",
+    "this_machine",
     "whole_run",
 ]
 
@@ -84,6 +85,12 @@ def domains_and_hosts(target: Target) -> Iterator[Subject]:
     yield from domains(target)
     for spec in target.hosts:
         yield Subject(SubjectKind.HOST, spec.host, spec.port)
+
+
+def this_machine(target: Target) -> Iterator[Subject]:
+    """The subject of a check about the settings of this machine, where the run is about them."""
+    if target.machine:
+        yield MACHINE
 
 
 def whole_run(_target: Target) -> Iterator[Subject]:

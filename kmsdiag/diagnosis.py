@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kmsdiag import engine
+from kmsdiag import agreement, engine
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
 from kmsdiag.check import domains_and_hosts
+from kmsdiag.discovery import overridden
 from kmsdiag.engine import Answerer, Budget, Inquiry, Progress
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.model.answer import Answer, DnsAnswer, RpcAnswer, TcpAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import CheckResult, Finding, Severity, Status
 from kmsdiag.model.outcome import RpcOutcome, State
-from kmsdiag.model.path import Cause, Path, PathState, Verdict, VerdictState
+from kmsdiag.model.path import Cause, Path, PathState, Remark, Verdict, VerdictState
 from kmsdiag.model.report import (
     REPORT_FORMAT,
     Counts,
@@ -26,7 +27,7 @@ from kmsdiag.model.report import (
     Vantage,
 )
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import RUN, Target
+from kmsdiag.model.target import RUN, SubjectKind, Target
 from kmsdiag.path import NOWHERE, Diagnosis, Fault
 from kmsdiag.path import diagnose as build_paths
 from kmsdiag.policy import Policy
@@ -83,7 +84,8 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
     results = engine.judge(inquiry)
     # Paths are built from all evidence of the bundle, asked for by a selected check or not.
     everything = Evidence(bundle.target, {**answers, **inquiry.facts}, {**reasons, **inquiry.unanswered})
-    diagnosis = build_paths(everything, sorted(domains_and_hosts(bundle.target), key=lambda subject: subject.order))
+    subjects = [*overridden(everything), *sorted(domains_and_hosts(bundle.target), key=lambda subject: subject.order)]
+    diagnosis = build_paths(everything, list(dict.fromkeys(subjects)))
     by_id = {check.id: check for check in registry.checks}
     behind = _failing_stages(diagnosis)
     views = tuple(
@@ -97,9 +99,14 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
         started=bundle.started,
         ended=bundle.ended,
         counts=_counts(bundle),
-        verdict=_verdict(diagnosis, bundle),
+        verdict=_verdict(diagnosis, bundle, _remarks(views, behind)),
         paths=diagnosis.paths,
         results=views,
+        dns=tuple(
+            found
+            for subject in subjects
+            if subject.kind is SubjectKind.DOMAIN and (found := agreement.matrix(subject, everything)) is not None
+        ),
         not_checked=_not_checked(views, results, registry.broken),
         interrupted=bundle.interrupted,
     )
@@ -231,13 +238,27 @@ _OUTSIDE = (
 )
 
 
-def _verdict(diagnosis: Diagnosis, bundle: Bundle) -> Verdict:
+def _remarks(views: Sequence[ResultView], failing: dict[str, str]) -> tuple[Remark, ...]:
+    """What matters beside the causes, gravest first, each code once with its first text."""
+    found: dict[str, list[FindingView]] = {}
+    for view in views:
+        for finding in view.findings:
+            # An error about a question on which a path fails is what the cause says already.
+            explained = finding.severity is Severity.ERROR and any(question in failing for question in finding.because)
+            if finding.severity.rank >= Severity.INFO.rank and not explained and not finding.behind:
+                found.setdefault(finding.code, []).append(finding)
+    remarks = (Remark(code, same[0].severity.value, same[0].text, len(same)) for code, same in found.items())
+    return tuple(sorted(remarks, key=lambda remark: -Severity(remark.severity).rank))
+
+
+def _verdict(diagnosis: Diagnosis, bundle: Bundle, remarks: tuple[Remark, ...]) -> Verdict:
     causes = tuple(_cause(first, group) for first, group in diagnosis.faults)
     unknown = tuple(path_name(path) for path in diagnosis.paths if path.state is PathState.UNKNOWN)
     return Verdict(
         state=diagnosis.state,
-        headline=_headline(diagnosis, causes, bundle),
+        headline=_headline(diagnosis, causes, remarks, bundle),
         causes=causes,
+        remarks=remarks,
         impact=diagnosis.impact,
         unknown=unknown,
     )
@@ -271,7 +292,7 @@ def shorten(names: Sequence[str], most: int = 3) -> str:
     return f"{listed} and {len(names) - most} more" if len(names) > most else listed
 
 
-def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> str:
+def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], remarks: Sequence[Remark], bundle: Bundle) -> str:
     paths = diagnosis.paths
     scope = shorten([*bundle.target.domains, *map(str, bundle.target.hosts)])
     states = Counter(path.state for path in paths)
@@ -281,7 +302,9 @@ def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], bundle: Bundle) -> 
         case VerdictState.HEALTHY:
             hosts = {(path.target, path.port) for path in paths if path.state is PathState.OK}
             count = f"{len(hosts)} KMS host{'s' if len(hosts) > 1 else ''}"
-            return f"{scope}: {count}, found, reached and answering as KMS{untested}."
+            beside = sum(remark.count for remark in remarks if remark.severity == Severity.ERROR)
+            errors = f", but {beside} error{'s' if beside > 1 else ''} beside the way" if beside else ""
+            return f"{scope}: {count}, found, reached and answering as KMS{errors}{untested}."
         case VerdictState.DEGRADED:
             faults = "1 fault" if len(causes) == 1 else f"{len(causes)} faults"
             verb = "works" if works == 1 else "work"

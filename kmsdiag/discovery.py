@@ -4,16 +4,20 @@ Checks and activation paths share this one description of what a client does, so
 """
 
 import functools
+import uuid
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import AddressAnswer, SrvAnswer, SrvRecord
 from kmsdiag.model.evidence import Evidence
-from kmsdiag.model.request import AddressQuery, Request, SrvQuery
-from kmsdiag.model.target import Family, Subject, SubjectKind, as_address
+from kmsdiag.model.request import AddressQuery, MachineSettings, Request, SrvQuery
+from kmsdiag.model.target import KMS_PORT, SYSTEM, Family, Subject, SubjectKind, as_address, split_server
 
 ROOT = "."
 """SRV target that says: the service is decidedly not offered here (RFC 2782)."""
+
+
+DNS_PORT = 53
 
 
 class Service(NamedTuple):
@@ -130,3 +134,36 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     yield from srv_queries(subject, seen)
     for service in services(subject, seen):
         yield from address_queries(service, seen)
+
+
+def overridden(seen: Evidence) -> list[Subject]:
+    """Hosts that are set by hand on this machine: where one is, DNS is not asked at all."""
+    answer = seen.get(MachineSettings()) if seen.target.machine else None
+    found = () if answer is None or answer.kms is None else answer.kms.overrides
+    subjects = (Subject(SubjectKind.HOST, one.host, one.port or KMS_PORT) for one in found if one.host)
+    return list(dict.fromkeys(subjects))
+
+
+def random_label(seen: Evidence) -> str:
+    """A label that nobody made: derived from the run's nonce, so that a replay asks for the same one."""
+    return f"x{uuid.uuid5(uuid.NAMESPACE_OID, f'label {seen.target.nonce}').hex[:16]}"
+
+
+def random_srvs(subject: Subject, seen: Evidence) -> tuple[SrvQuery, SrvQuery]:
+    """The SRV questions for names that nobody made: beside the KMS record, and in the domain itself.
+
+    A wildcard in the domain does not reach below _tcp where that exists (RFC 4592 section 2.2.2).
+    """
+    label, server = f"_{random_label(seen)}", seen.target.servers[0]
+    return (
+        SrvQuery(name=f"{label}._tcp.{subject.name}", server=server),
+        SrvQuery(name=f"{label}.{subject.name}", server=server),
+    )
+
+
+def at(server: str) -> str:
+    """A DNS server as dig takes it; "" for the machine's own."""
+    if server == SYSTEM:
+        return ""
+    address, port = split_server(server)
+    return f"@{address}" + (f" -p {port}" if port != DNS_PORT else "")

@@ -3,10 +3,10 @@
 Nothing here reads what checks said: paths and checks look at the same answers, independently.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from kmsdiag import choice, discovery
+from kmsdiag import choice, clocks, discovery
 from kmsdiag.discovery import Service
 from kmsdiag.knowledge import icmp
 from kmsdiag.model.answer import Answer, RpcAnswer, SrvAnswer, TcpAnswer
@@ -14,8 +14,8 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Args, Scalar
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Impact, Path, PathState, Route, StageResult, VerdictState
-from kmsdiag.model.request import RpcBind, SrvQuery, TcpConnect
-from kmsdiag.model.target import KMS_PORT, SYSTEM, Subject, SubjectKind, as_address, split_server
+from kmsdiag.model.request import ClockQuery, ClockSource, RpcBind, SrvQuery, TcpConnect
+from kmsdiag.model.target import KMS_PORT, Subject, SubjectKind, as_address
 
 NOWHERE = "–"
 """Stands for a domain or a target that a path has none of."""
@@ -117,21 +117,13 @@ def _srv_fault(subject: Subject, query: SrvQuery, answer: SrvAnswer, path: Path)
         "name": query.name,
         "zone": subject.name,
         "server": server,
-        "at": _at(query.server),
+        "at": discovery.at(query.server),
         "detail": answer.detail or answer.rcode,
         "waited": seconds(answer.elapsed_ms),
     }
     # Absence is about the domain; everything else is about the server that was asked.
     thing = "" if answer.outcome.is_absence else server
     return Fault(f"srv.{answer.outcome}", Stage.SRV, thing, args, path.key, subject.name)
-
-
-def _at(server: str) -> str:
-    """The server as dig takes it."""
-    if server == SYSTEM:
-        return ""
-    address, port = split_server(server)
-    return f"@{address}" + (f" -p {port}" if port != 53 else "")
 
 
 def _service_path(subject: Subject, service: Service, seen: Evidence, faults: list[Fault]) -> Path:
@@ -155,8 +147,10 @@ def _service_path(subject: Subject, service: Service, seen: Evidence, faults: li
     if named.state is State.FAIL:
         faults.append(_name_fault(subject, service, seen, base, key))
     else:
+        refusing = clocks.refusing(subject, seen) if seen.target.clock else {}
         routes = tuple(
-            _route(service, address, seen, base, key, faults) for address in discovery.addresses(service, seen)
+            _with_clock(_route(service, address, seen, base, key, faults), refusing, base, key, faults)
+            for address in discovery.addresses(service, seen)
         )
     state, fails_at = _path_state(named, routes)
     return Path(
@@ -226,7 +220,7 @@ def _name_fault(subject: Subject, service: Service, seen: Evidence, base: Args, 
     args = {
         **base,
         "server": answer.server or query.server,
-        "at": _at(query.server),
+        "at": discovery.at(query.server),
         "outcome": answer.outcome.words,
         "what": "SRV target",
     }
@@ -290,6 +284,21 @@ def _route(
         code = f"rpc.{answer.outcome}"
         faults.append(Fault(code, Stage.RPC, f"{address}:{service.port}", args, key, key[0]))
     return Route(address=address, stages=(tcp, rpc))
+
+
+def _with_clock(
+    route: Route, refusing: Mapping[str, float], base: Args, key: tuple[str, str, int], faults: list[Fault]
+) -> Route:
+    """Add the clock where it breaks a way that works otherwise: such a host answers, and refuses its clients."""
+    offset = refusing.get(route.address)
+    if offset is None or route.state is not State.OK:
+        return route
+    questions = tuple(str(ClockQuery(address=route.address, source=source)) for source in ClockSource)
+    words = clocks.in_words(offset)
+    stage = StageResult(stage=Stage.CLOCK, state=State.FAIL, outcome="beyond", note=words, questions=questions)
+    args = {**base, "address": route.address, "offset": words}
+    faults.append(Fault("clock.beyond", Stage.CLOCK, route.address, args, key, key[0]))
+    return Route(address=route.address, stages=(*route.stages, stage))
 
 
 def _tcp_fault(

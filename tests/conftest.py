@@ -12,11 +12,39 @@ from hypothesis import settings
 from kmsdiag import diagnosis
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
 from kmsdiag.check import domains_and_hosts
-from kmsdiag.model.answer import AddressAnswer, Answer, Icmp, RpcAnswer, SrvAnswer, SrvRecord, TcpAnswer
+from kmsdiag.model.answer import (
+    AddressAnswer,
+    Answer,
+    ClockAnswer,
+    Hop,
+    Icmp,
+    MachineAnswer,
+    NsAnswer,
+    RpcAnswer,
+    SoaAnswer,
+    SrvAnswer,
+    SrvRecord,
+    TcpAnswer,
+    TraceAnswer,
+)
 from kmsdiag.model.evidence import Evidence
-from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, TcpOutcome
+from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, RpcOutcome, TcpOutcome, TraceOutcome
 from kmsdiag.model.report import Report, Vantage
-from kmsdiag.model.request import KMS_INTERFACE, AddressQuery, Request, RpcBind, SrvQuery, TcpConnect
+from kmsdiag.model.request import (
+    KMS_INTERFACE,
+    AddressQuery,
+    ClockQuery,
+    ClockSource,
+    MachineSettings,
+    NsQuery,
+    Request,
+    RpcBind,
+    SoaQuery,
+    SrvQuery,
+    TcpConnect,
+    TcpTrace,
+    Transport,
+)
 from kmsdiag.model.target import KMS_PORT, SYSTEM, Expected, Family, HostSpec, Target
 from kmsdiag.path import Diagnosis
 from kmsdiag.path import diagnose as build_paths
@@ -81,9 +109,21 @@ class World:
         families: tuple[Family, ...] = (Family.IPV4, Family.IPV6),
         tries: int = 1,
         expected: Expected | None = None,
+        resolvers: tuple[str, ...] = (),
+        suffixes: tuple[str, ...] = (),
+        machine: bool = False,
     ) -> None:
         # Only what differs is passed, so that a recording shows only what differs.
-        given = {"domains": domains, "hosts": hosts, "servers": servers, "families": families, "tries": tries}
+        given: dict[str, object] = {
+            "domains": domains,
+            "hosts": hosts,
+            "servers": servers,
+            "families": families,
+            "tries": tries,
+            "resolvers": resolvers,
+            "suffixes": suffixes,
+            "machine": machine,
+        }
         special = {key: value for key, value in given.items() if value != getattr(_DEFAULT, key)}
         if expected is not None:
             special["expected"] = expected
@@ -100,9 +140,15 @@ class World:
         elapsed_ms: float = 1.5,
         detail: str = "",
         rcode: str = "",
+        name: str = "",
+        transport: Transport = Transport.UDP,
+        recursion: bool = True,
+        authoritative: bool | None = None,
+        chain: tuple[str, ...] = (),
     ) -> Self:
-        """SRV records, or an outcome, of one domain."""
-        self.facts[SrvQuery(name=f"_vlmcs._tcp.{domain}", server=server)] = SrvAnswer(
+        """SRV records, or an outcome, of one domain (or another name); without recursion the answer has authority."""
+        query = SrvQuery(name=name or f"_vlmcs._tcp.{domain}", server=server, transport=transport, recursion=recursion)
+        self.facts[query] = SrvAnswer(
             at=AT,
             elapsed_ms=elapsed_ms,
             outcome=outcome or (DnsOutcome.ANSWERED if records else DnsOutcome.NXDOMAIN),
@@ -110,7 +156,80 @@ class World:
             detail=detail,
             rcode=rcode,
             records=tuple(sorted(records)),
+            authoritative=not recursion if authoritative is None else authoritative,
+            chain=chain,
         )
+        return self
+
+    def soa(
+        self,
+        name: str,
+        zone: str = DOMAIN,
+        serial: int = 1,
+        *,
+        outcome: DnsOutcome = DnsOutcome.ANSWERED,
+        server: str = SYSTEM,
+        recursion: bool = True,
+        primary: str = "ns1",
+        authoritative: bool | None = None,
+        chain: tuple[str, ...] = (),
+    ) -> Self:
+        """The zone of a name; an outcome that is no answer and no absence has none."""
+        told = outcome is DnsOutcome.ANSWERED or outcome.is_absence
+        self.facts[SoaQuery(name=name, server=server, recursion=recursion)] = SoaAnswer(
+            at=AT,
+            elapsed_ms=1.5,
+            outcome=outcome,
+            server="10.1.0.2" if server == SYSTEM else server,
+            zone=zone if told else "",
+            primary=_qualified(primary) if told and zone else "",
+            serial=serial if told and zone else 0,
+            authoritative=not recursion if authoritative is None else authoritative,
+            chain=chain,
+        )
+        return self
+
+    def ns(self, zone: str, *names: str, outcome: DnsOutcome | None = None, server: str = SYSTEM) -> Self:
+        """The authoritative servers of a zone."""
+        self.facts[NsQuery(name=zone, server=server)] = NsAnswer(
+            at=AT,
+            elapsed_ms=1.5,
+            outcome=outcome or (DnsOutcome.ANSWERED if names else DnsOutcome.NODATA),
+            server="10.1.0.2" if server == SYSTEM else server,
+            names=tuple(sorted(_qualified(name) for name in names)),
+        )
+        return self
+
+    def clock(
+        self,
+        address: str,
+        offset: float | None,
+        source: ClockSource = ClockSource.NTP,
+        *,
+        error: float = 0.1,
+        outcome: ClockOutcome = ClockOutcome.SILENT,
+    ) -> Self:
+        """What one machine's clock says by one source; without an offset it says nothing, as ``outcome``."""
+        told = ClockAnswer(at=AT, outcome=ClockOutcome.ANSWERED, offset_s=offset or 0.0, error_s=error)
+        silent = ClockAnswer(at=AT, outcome=outcome)
+        self.facts[ClockQuery(address=address, source=source)] = silent if offset is None else told
+        return self
+
+    def trace(
+        self,
+        address: str,
+        *hops: str,
+        port: int = KMS_PORT,
+        outcome: TraceOutcome = TraceOutcome.STOPPED,
+    ) -> Self:
+        """The way to an address, hop by hop ("" for a silent one)."""
+        steps = (Hop(ttl, hop, 0.5 if hop else -1.0) for ttl, hop in enumerate(hops, 1))
+        self.facts[TcpTrace(address=address, port=port)] = TraceAnswer(at=AT, outcome=outcome, hops=tuple(steps))
+        return self
+
+    def settings(self, **fields: Any) -> Self:
+        """What the machine itself is set to."""
+        self.facts[MachineSettings()] = MachineAnswer(**{"at": AT, "system": "Linux", **fields})
         return self
 
     def name(

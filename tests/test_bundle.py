@@ -1,7 +1,7 @@
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from kmsdiag import bundle as bundles
 from kmsdiag import diagnosis
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, BundleError, decode, encode, make_facts, make_gaps
+from kmsdiag.model.answer import AnyAnswer
 from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.model.path import VerdictState
-from kmsdiag.model.request import TcpConnect
+from kmsdiag.model.request import AnyRequest, TcpConnect
 from kmsdiag.registry import discover
 from tests.conftest import World, record
 from tests.labruns import NAMES, runs
@@ -132,7 +133,7 @@ class TestErrors:
     @pytest.mark.parametrize("value", [-1, 65_536])
     def test_numbers_are_held_to_their_range(self, field: str, value: int) -> None:
         facts = json.loads(encode(runs()["mixed"].bundle))["facts"]
-        number = next(number for number, fact in enumerate(facts) if fact["request"]["is"] == "srv")
+        number = next(number for number, fact in enumerate(facts) if fact["answer"].get("records"))
         with pytest.raises(BundleError, match="damaged: Expected `int`"):
             decode(changed(("facts", number, "answer", "records", 0, field), value))
 
@@ -142,6 +143,27 @@ class TestErrors:
         number = next(number for number, fact in enumerate(facts) if fact["request"]["is"] == "tcp")
         with pytest.raises(BundleError, match=rf"another kind of question - at `\$\.facts\[{number}\]`"):
             decode(changed(("facts", number, "answer"), srv))
+
+    def test_every_kind_of_question_has_its_answer(self) -> None:
+        assert set(bundles._ANSWERS) == set(get_args(AnyRequest))
+        assert set(bundles._ANSWERS.values()) == set(get_args(AnyAnswer))
+
+    @pytest.mark.parametrize(
+        ("world", "named"),
+        [
+            (World().clock("kms1", 0.0), "kms1"),
+            (World().trace("kms1", "10.1.0.1"), "kms1"),
+            (World().trace("10.1.0.8", "10.1.0.1", "", "router"), "router"),
+        ],
+    )
+    def test_a_name_where_an_address_belongs(self, world: World, named: str) -> None:
+        with pytest.raises(BundleError, match=rf"'{named}' is no address - at `\$\.facts\[0\]`"):
+            decode(encode(world.bundle()))
+
+    def test_a_resolver_that_is_none(self) -> None:
+        with pytest.raises(BundleError, match=r"no DNS server.* - at `\$\.target\.resolvers\[1\]`"):
+            decode(encode(World(resolvers=("10.1.0.2", "dc1")).bundle()))
+        assert decode(encode(World(resolvers=("10.1.0.2", "fe80::1%eth0")).bundle()))
 
     @settings(max_examples=300)
     @given(st.binary(max_size=200))

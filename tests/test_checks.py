@@ -184,7 +184,7 @@ def test_each_fixture_folder_belongs_to_a_check() -> None:
 
 # ------------------------------------------------------------- no evidence at all: the same promise, unrecorded
 
-WIDE = World("contoso.example", "fabrikam.example", tries=2).target
+WIDE = World("contoso.example", "fabrikam.example", tries=2, machine=True, suffixes=("corp.example",)).target
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.id)

@@ -22,10 +22,11 @@ from kmsdiag.engine import Budget
 from kmsdiag.lab.dns import DnsServer
 from kmsdiag.lab.rpc import Behaviour
 from kmsdiag.lab.world import LabHost, LabServer, Scenario, running
-from kmsdiag.model.answer import SrvAnswer
+from kmsdiag.model.answer import DnsAnswer, SrvAnswer
 from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.model.path import VerdictState
 from kmsdiag.model.report import Report, Vantage
+from kmsdiag.model.request import AddressQuery, SrvQuery, TcpConnect
 from kmsdiag.model.target import Target
 from kmsdiag.probes.settings import ProbeSettings
 from kmsdiag.registry import discover
@@ -45,7 +46,9 @@ class Outcome(NamedTuple):
 
     @property
     def srv(self) -> SrvAnswer:
-        (answer,) = (fact.answer for fact in self.bundle.facts if isinstance(fact.answer, SrvAnswer))
+        """What the server says to a client's own question."""
+        answer = self.bundle.answers()[SrvQuery(name=NAME, server="10.1.0.2")]
+        assert isinstance(answer, SrvAnswer)
         return answer
 
 
@@ -136,7 +139,9 @@ class TestMany:
 
         outcome = against(reply)
         assert len(outcome.srv.records) == 1024
-        assert len(outcome.bundle.facts) == 3
+        asked = [fact.request for fact in outcome.bundle.facts if isinstance(fact.request, AddressQuery)]
+        assert len([request for request in asked if request.name == "kms1.contoso.example"]) == 2
+        assert not [fact for fact in outcome.bundle.facts if isinstance(fact.request, TcpConnect)]
         assert_sound(outcome)
         assert "duplicate" in json_report.render(outcome.report)
 
@@ -189,7 +194,10 @@ class TestNames:
         outcome = against(srv_with(dns.name.root))
         assert outcome.srv.records[0].target == "."
         assert [cause.code for cause in outcome.report.verdict.causes] == ["name.root"]
-        assert len(outcome.bundle.facts) == 1
+        # Nobody asks for the root's address; the address that is asked for is that of a name that nobody made.
+        (address,) = (fact.request for fact in outcome.bundle.facts if isinstance(fact.request, AddressQuery))
+        assert address.name.endswith(".contoso.example")
+        assert not [fact for fact in outcome.bundle.facts if fact.request.connects]
         assert_sound(outcome)
 
     @pytest.mark.parametrize("literal", ["127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1"])
@@ -213,7 +221,10 @@ class TestEndless:
 
         outcome = against(reply)
         assert outcome.srv.outcome is DnsOutcome.CHAIN
-        assert count < 20
+        for fact in outcome.bundle.facts:
+            assert isinstance(fact.answer, DnsAnswer)
+            assert fact.answer.queries <= 9
+        assert count == sum(fact.answer.queries for fact in outcome.bundle.facts if isinstance(fact.answer, DnsAnswer))
         assert_sound(outcome)
 
     def test_a_flood_of_datagrams(self) -> None:

@@ -19,7 +19,7 @@ from kmsdiag.model.answer import SrvRecord
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Cause, Impact, PathState, Route, VerdictState
 from kmsdiag.model.report import Report
-from kmsdiag.model.request import AddressQuery, RpcBind, SrvQuery, TcpConnect
+from kmsdiag.model.request import AddressQuery, ClockSource, RpcBind, SrvQuery, TcpConnect
 from kmsdiag.model.target import Expected, Family, HostSpec
 from kmsdiag.path import NOWHERE
 from kmsdiag.registry import Registry, discover
@@ -437,6 +437,10 @@ def failing_worlds() -> Iterator[tuple[str, World]]:
     for rpc in RpcOutcome:
         if rpc.state is not State.OK:
             yield f"rpc.{rpc}", bound(rpc, "what came back")
+    ahead = bound(RpcOutcome.ACCEPTED)
+    for source in ClockSource:
+        ahead.clock(K1, 5 * 3600.0, source).clock("10.1.0.2", 0.0, source)
+    yield "clock.beyond", ahead
 
 
 WORLDS = list(failing_worlds())

@@ -12,10 +12,19 @@ import dns.rrset
 import pytest
 
 from kmsdiag.lab.dns import DnsBehaviour, DnsServer
-from kmsdiag.model.answer import AddressAnswer, Answer, DnsAnswer, ServerTry, SrvAnswer, SrvRecord
+from kmsdiag.model.answer import (
+    AddressAnswer,
+    Answer,
+    DnsAnswer,
+    NsAnswer,
+    ServerTry,
+    SoaAnswer,
+    SrvAnswer,
+    SrvRecord,
+)
 from kmsdiag.model.outcome import DnsOutcome
-from kmsdiag.model.request import AddressQuery, Request, SrvQuery
-from kmsdiag.model.target import Family
+from kmsdiag.model.request import AddressQuery, NsQuery, Request, SoaQuery, SrvQuery, Transport
+from kmsdiag.model.target import SYSTEM, Family
 from kmsdiag.probes.live import LiveAnswerer
 from kmsdiag.probes.settings import ProbeSettings
 from tests.labruns import udp_server
@@ -503,6 +512,215 @@ class TestResolvers:
     def test_none_configured(self) -> None:
         (answer,) = self.put()
         assert (answer.outcome, answer.server, answer.queries) == (DnsOutcome.NO_SERVER, "", 0)
+
+
+HEAD = (
+    "@ 3600 IN SOA NS1 hostmaster 2026010102 3600 600 86400 60\n"
+    "@ 60 IN NS ns2\n@ 60 IN NS NS1\nns1 60 IN A 10.1.0.2\nns2 60 IN A 10.1.0.3\n"
+)
+SOA_LINE = "contoso.example. SOA ns1.contoso.example. h.contoso.example. 7 1 1 1 1"
+
+
+def soa(name: str, *, recursion: bool = True, server: str = "10.1.0.2") -> SoaQuery:
+    return SoaQuery(name=name, server=server, recursion=recursion)
+
+
+class TestSoa:
+    @pytest.mark.parametrize(
+        ("name", "outcome"),
+        [
+            ("contoso.example", DnsOutcome.ANSWERED),
+            ("Contoso.Example", DnsOutcome.ANSWERED),
+            # The zone comes with "there is none here", whether the name exists or not.
+            ("ns1.contoso.example", DnsOutcome.NODATA),
+            (NAME, DnsOutcome.NODATA),
+            ("_tcp.contoso.example", DnsOutcome.NODATA),
+            ("gone.branch.contoso.example", DnsOutcome.NXDOMAIN),
+        ],
+    )
+    def test_the_zone_of_a_name(self, name: str, outcome: DnsOutcome) -> None:
+        answer = ask_lab(HEAD + ZONE, soa(name))
+        assert answer.outcome is outcome
+        assert (answer.zone, answer.primary, answer.serial) == ("contoso.example", "ns1.contoso.example", 2_026_010_102)
+        assert answer.authoritative
+        assert len(answer.wire) == answer.queries == 1
+
+    def test_an_alias_is_followed_and_shown(self) -> None:
+        answer = ask_lab(HEAD + "alias 60 IN CNAME ns1\n", soa("alias.contoso.example"))
+        assert answer.chain == ("ns1.contoso.example",)
+        assert (answer.outcome, answer.zone) == (DnsOutcome.NODATA, "contoso.example")
+
+    def test_an_alias_that_leaves_has_no_zone_here(self) -> None:
+        answer = ask_lab(HEAD + "alias 60 IN CNAME www.fabrikam.example.\n", soa("alias.contoso.example"))
+        assert answer.chain == ("www.fabrikam.example",)
+        assert (answer.outcome, answer.zone) == (DnsOutcome.REFUSED, "")
+
+    @pytest.mark.parametrize("behaviour", [one for one in DnsBehaviour if EXPECTED[one][0] is not DnsOutcome.ANSWERED])
+    def test_no_zone_where_it_could_not_be_asked(self, behaviour: DnsBehaviour) -> None:
+        answer = ask_lab(HEAD, soa("contoso.example"), behaviour)
+        assert answer.outcome is EXPECTED[behaviour][0]
+        assert (answer.zone, answer.primary, answer.serial) == ("", "", 0)
+
+    @pytest.mark.parametrize("rcode", [0, 3])
+    def test_an_absence_without_a_zone(self, rcode: int) -> None:
+        answer = ask_script(lambda data: [good(data, rcode=rcode)], soa("contoso.example"))
+        assert answer.outcome is (DnsOutcome.NXDOMAIN if rcode else DnsOutcome.NODATA)
+        assert answer.zone == ""
+
+    def test_that_of_another_zone_in_the_answer_does_not_count(self) -> None:
+        answer = ask_script(lambda data: [good(data, SOA_LINE)], soa("fabrikam.example"))
+        assert (answer.outcome, answer.zone) == (DnsOutcome.NODATA, "")
+
+    def test_an_error_tells_no_zone_even_if_it_names_one(self) -> None:
+        def reply(data: bytes) -> list[bytes]:
+            response = dns.message.from_wire(good(data, rcode=2))
+            name, kind, rest = SOA_LINE.split(None, 2)
+            response.authority.append(dns.rrset.from_text(name, 60, "IN", kind, rest))
+            return [response.to_wire()]
+
+        answer = ask_script(reply, soa("contoso.example"))
+        assert (answer.outcome, answer.zone) == (DnsOutcome.SERVFAIL, "")
+
+    def test_the_system_may_be_asked(self) -> None:
+        async def put() -> Answer:
+            async with DnsServer({"contoso.example": HEAD}) as server:
+                via = {("10.1.0.2", 53): ("127.0.0.1", server.port)}
+                async with LiveAnswerer(ProbeSettings(via=via, resolvers=("10.1.0.2",))) as answerer:
+                    return await answerer.answer(soa("contoso.example", server=SYSTEM))
+
+        answer = asyncio.run(put())
+        assert isinstance(answer, SoaAnswer)
+        assert (answer.zone, answer.server) == ("contoso.example", "10.1.0.2")
+
+
+class TestNs:
+    def ask(self, zone: str, name: str = "contoso.example") -> NsAnswer:
+        return ask_lab(zone, NsQuery(name=name, server="10.1.0.2"))
+
+    def test_names_are_sorted_and_folded(self) -> None:
+        answer = self.ask(HEAD)
+        assert answer.outcome is DnsOutcome.ANSWERED
+        assert answer.names == ("ns1.contoso.example", "ns2.contoso.example")
+
+    def test_each_once(self) -> None:
+        line = "contoso.example. NS ns1.contoso.example."
+        answer = ask_script(
+            lambda data: [good(data, line, line.upper())], NsQuery(name="contoso.example", server="10.1.0.2")
+        )
+        assert answer.names == ("ns1.contoso.example",)
+
+    @pytest.mark.parametrize(
+        ("name", "outcome"),
+        [("ns1.contoso.example", DnsOutcome.NODATA), ("gone.contoso.example", DnsOutcome.NXDOMAIN)],
+    )
+    def test_absence(self, name: str, outcome: DnsOutcome) -> None:
+        answer = self.ask(HEAD, name)
+        assert (answer.outcome, answer.names) == (outcome, ())
+
+    def test_a_referral_names_servers_and_is_none_of_the_zone_asked(self) -> None:
+        answer = ask_lab(HEAD, NsQuery(name="contoso.example", server="10.1.0.2"), DnsBehaviour.REFERRAL)
+        assert (answer.outcome, answer.names) == (DnsOutcome.REFERRAL, ())
+
+
+class TestTransportAndRecursion:
+    def tcp(self, *, recursion: bool = True) -> SrvQuery:
+        return SrvQuery(name=NAME, server="10.1.0.2", transport=Transport.TCP, recursion=recursion)
+
+    def test_over_tcp_from_the_start(self) -> None:
+        async def put() -> tuple[SrvAnswer, list[bool]]:
+            over: list[bool] = []
+
+            class Noting(DnsServer):
+                def reply(self, data: bytes, *, tcp: bool) -> bytes | None:
+                    over.append(tcp)
+                    return super().reply(data, tcp=tcp)
+
+            async with Noting({"contoso.example": ZONE}) as server:
+                return await ask(server.port, self.tcp()), over
+
+        answer, over = asyncio.run(put())
+        assert over == [True]
+        assert (answer.outcome, answer.transport, answer.queries) == (DnsOutcome.ANSWERED, "tcp", 1)
+        assert answer.records == (RECORD,)
+        assert answer.authoritative
+        assert dns.message.from_wire(answer.wire[0]).answer
+
+    def test_the_same_records_as_over_udp(self) -> None:
+        assert ask_lab(ZONE, self.tcp()).records == ask_lab(ZONE, srv()).records
+
+    @pytest.mark.parametrize(
+        ("behaviour", "outcome"),
+        [
+            (DnsBehaviour.NOT_LISTENING, DnsOutcome.NOT_LISTENING),
+            (DnsBehaviour.TRUNCATED_NO_TCP, DnsOutcome.NOT_LISTENING),
+            (DnsBehaviour.SERVFAIL, DnsOutcome.SERVFAIL),
+            (DnsBehaviour.REFUSED, DnsOutcome.REFUSED),
+            (DnsBehaviour.TRUNCATED, DnsOutcome.ANSWERED),
+            (DnsBehaviour.GARBAGE, DnsOutcome.MALFORMED),
+        ],
+    )
+    def test_ends(self, behaviour: DnsBehaviour, outcome: DnsOutcome) -> None:
+        answer = ask_lab(ZONE, self.tcp(), behaviour)
+        assert (answer.outcome, answer.transport) == (outcome, "tcp")
+
+    def test_silence_takes_the_limit_and_no_more(self) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async def put() -> SrvAnswer:
+            async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+                answer = await ask(server.sockets[0].getsockname()[1], self.tcp(), TIMEOUT)
+                await asyncio.sleep(0.05)
+                return answer
+
+        answer = asyncio.run(put())
+        assert answer.outcome is DnsOutcome.TIMEOUT
+        assert TIMEOUT * 1000 <= answer.elapsed_ms < (TIMEOUT + 1) * 1000
+
+    def test_only_over_tcp_it_is_a_connection(self) -> None:
+        assert self.tcp().connects
+        assert not srv().connects
+        assert not soa("contoso.example").connects
+
+    @pytest.mark.parametrize("transport", Transport)
+    @pytest.mark.parametrize("recursion", [True, False])
+    def test_recursion_is_desired_or_not(self, transport: Transport, *, recursion: bool) -> None:
+        flags: list[bool] = []
+
+        class Noting(DnsServer):
+            def reply(self, data: bytes, *, tcp: bool) -> bytes | None:
+                flags.append(bool(dns.message.from_wire(data).flags & dns.flags.RD))
+                return super().reply(data, tcp=tcp)
+
+        async def put() -> None:
+            async with Noting({"contoso.example": HEAD + ZONE}) as server:
+                question = SrvQuery(name=NAME, server="10.1.0.2", transport=transport, recursion=recursion)
+                answer = await ask(server.port, question)
+                assert answer.outcome is DnsOutcome.ANSWERED
+                if transport is Transport.UDP:
+                    zone = await ask(server.port, soa("contoso.example", recursion=recursion))
+                    assert zone.outcome is DnsOutcome.ANSWERED
+
+        asyncio.run(put())
+        assert set(flags) == {recursion}
+
+    def test_every_datagram_of_a_question_without_recursion_is_without(self) -> None:
+        """Those that are sent again too, and those behind an alias."""
+        flags: list[bool] = []
+
+        def reply(data: bytes) -> list[bytes]:
+            query = dns.message.from_wire(data)
+            flags.append(bool(query.flags & dns.flags.RD))
+            if len(flags) < 3:
+                return []
+            name = query.question[0].name.to_text()
+            return [good(data, f"{name} CNAME n{len(flags)}.contoso.example.")]
+
+        answer = ask_script(reply, SrvQuery(name=NAME, server="10.1.0.2", recursion=False), TIMEOUT * 2)
+        assert answer.outcome is DnsOutcome.CHAIN
+        assert len(flags) > 4
+        assert not any(flags)
 
 
 def test_an_address_query_fails_like_an_srv_query() -> None:

@@ -81,7 +81,7 @@ class TestIcmp:
             ),
             (queued(errno.ECONNREFUSED, ORIGIN_ICMP6, 1, 4, "fd00::1"), Icmp(1, 4, "fd00::1", "port unreachable")),
             (queued(errno.EHOSTUNREACH, ORIGIN_ICMP, 3, 77, "10.0.0.1"), Icmp(3, 77, "10.0.0.1", "code 77")),
-            (queued(errno.EPROTO, ORIGIN_ICMP, 11, 0, "10.0.0.1"), Icmp(11, 0, "10.0.0.1", "type 11 code 0")),
+            (queued(errno.EPROTO, ORIGIN_ICMP, 11, 0, "10.0.0.1"), Icmp(11, 0, "10.0.0.1", "time to live exceeded")),
             (queued(errno.EHOSTUNREACH, ORIGIN_ICMP, 3, 1), Icmp(3, 1, "", "host unreachable")),
             (queued(errno.EHOSTUNREACH, ORIGIN_LOCAL, 0, 0), None),
             (b"", None),

@@ -65,7 +65,8 @@ def test_the_table_of_paths_is_a_table(name: str) -> None:
     report = runs()[name].report
     made = page(render(report))
     rows = sum(max(1, len(path.routes)) for path in report.paths)
-    assert made.tags.count("tr") == rows + 1
+    servers = sum(len(matrix.rows) + 1 for matrix in report.dns)
+    assert made.tags.count("tr") == rows + 1 + servers
 
 
 def test_nothing_hostile_acts() -> None:

@@ -48,7 +48,12 @@ rdatas = st.one_of(
     names.map(lambda name: rdata("CNAME", str(name))),
     names.map(lambda name: rdata("NS", str(name))),
     st.binary(min_size=1, max_size=40).map(lambda data: rdata("TXT", '"' + data.hex() + '"')),
-    names.map(lambda name: rdata("SOA", f"{name} {name} 1 2 3 4 5")),
+    st.builds(
+        lambda name, person, serial: rdata("SOA", f"{name} {person} {serial} 2 3 4 5"),
+        names,
+        names,
+        st.integers(0, 2**32 - 1),
+    ),
     st.binary(max_size=20).map(lambda data: rdata("TYPE65280", rf"\# {len(data)} {data.hex()}")),
 )
 records = st.builds(
@@ -80,11 +85,13 @@ def text(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower()
 
 
-def expected(item: Any) -> str | wire.SrvData | None:
+def expected(item: Any) -> str | wire.SrvData | wire.SoaData | None:
     if item.rdclass != IN:
         return None
     if item.rdtype == dns.rdatatype.SRV:
         return wire.SrvData(item.priority, item.weight, item.port, text(item.target))
+    if item.rdtype == dns.rdatatype.SOA:
+        return wire.SoaData(text(item.mname), item.serial)
     if item.rdtype in (dns.rdatatype.CNAME, dns.rdatatype.NS):
         return text(item.target)
     if item.rdtype == dns.rdatatype.A:
@@ -136,14 +143,18 @@ class TestOracle:
 
     @given(
         name=names,
-        kind=st.sampled_from([wire.A, wire.AAAA, wire.SRV]),
+        kind=st.sampled_from([wire.A, wire.AAAA, wire.SRV, wire.SOA, wire.NS]),
         number=st.integers(0, 65_535),
         edns=st.booleans(),
+        recursion=st.booleans(),
     )
-    def test_dnspython_reads_our_question(self, name: dns.name.Name, kind: int, number: int, *, edns: bool) -> None:
-        question = dns.message.from_wire(wire.encode_question(str(name), kind, number, edns=edns))
+    def test_dnspython_reads_our_question(
+        self, name: dns.name.Name, kind: int, number: int, *, edns: bool, recursion: bool
+    ) -> None:
+        data = wire.encode_question(str(name), kind, number, edns=edns, recursion=recursion)
+        question = dns.message.from_wire(data)
         assert question.id == number
-        assert question.flags == dns.flags.RD
+        assert question.flags == (dns.flags.RD if recursion else 0)
         (asked,) = question.question
         assert (asked.name, asked.rdtype, asked.rdclass) == (name, kind, IN)
         assert question.edns == (0 if edns else -1)
@@ -187,6 +198,50 @@ class TestAsked:
             assert [record.data for record in ours.answers if record.data is not None] == [
                 found for rrset in theirs.answer for item in rrset if (found := expected(item)) is not None
             ]
+
+
+def with_authority(*lines: str, rcode: int = 0) -> bytes:
+    """A response without an answer, and these records in its authority section."""
+    response = dns.message.from_wire(answer())
+    response.set_rcode(dns.rcode.Rcode(rcode))
+    for line in lines:
+        name, ttl, _in, type_, data = line.split(None, 4)
+        response.authority.append(dns.rrset.from_text(name, int(ttl), "IN", type_, data))
+    return response.to_wire()
+
+
+class TestSoa:
+    ZONE = "contoso.example. 60 IN SOA NS1.Contoso.example. hostmaster.contoso.example. 4294967295 3600 600 86400 60"
+    READ = wire.Record("contoso.example", wire.SOA, 60, wire.SoaData("ns1.contoso.example", 4_294_967_295))
+
+    def test_as_an_answer(self) -> None:
+        message = wire.decode(answer(self.ZONE))
+        assert message.answers == (self.READ,)
+        assert message.soa is None
+
+    @pytest.mark.parametrize("rcode", [0, 3])
+    def test_with_an_absence(self, rcode: int) -> None:
+        message = wire.decode(with_authority(self.ZONE, rcode=rcode))
+        assert message.answers == ()
+        assert message.soa == self.READ
+        assert not message.referral
+
+    def test_beside_name_servers_it_is_no_referral(self) -> None:
+        server = "contoso.example. 60 IN NS ns1.contoso.example."
+        for lines in ((server, self.ZONE), (self.ZONE, server)):
+            message = wire.decode(with_authority(*lines))
+            assert message.soa == self.READ
+            assert not message.referral
+        assert wire.decode(with_authority(server)).referral
+        assert wire.decode(with_authority(server)).soa is None
+
+    @pytest.mark.parametrize("change", [-1, 1])
+    def test_that_does_not_fill_its_length(self, change: int) -> None:
+        data = answer("contoso.example. 60 IN SOA . . 1 2 3 4 5")
+        at = data.index(b"\0\x16\0\0\0\0\0\x01")
+        bad = data[:at] + (22 + change).to_bytes(2, "big") + data[at + 2 :] + b"\0" * max(0, change)
+        with pytest.raises(wire.DnsFormatError):
+            wire.decode(bad)
 
 
 class TestOddAnswers:
@@ -259,7 +314,11 @@ class TestOddAnswers:
     @given(messages())
     def test_all_text_is_printable_ascii(self, data: bytes) -> None:
         for record in wire.decode(data).answers:
-            named = record.data.target if isinstance(record.data, wire.SrvData) else record.data or ""
+            named = record.data or ""
+            if isinstance(named, wire.SrvData):
+                named = named.target
+            elif isinstance(named, wire.SoaData):
+                named = named.primary
             for one in (record.name, named):
                 assert one.isascii()
                 assert one.isprintable()

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from kmsdiag.engine import Budget
     from kmsdiag.model.report import Vantage
     from kmsdiag.model.target import Target
+    from kmsdiag.policy import Policy
     from kmsdiag.probes.settings import ProbeSettings
     from kmsdiag.registry import Registry
+
+
+_ONE_RUN = 60.0
+_WATCHING = 3600.0
+"""Seconds until the deadline, where none is given."""
 
 
 def command(
@@ -86,16 +92,17 @@ def command(
         ),
     ] = 3.5,
     deadline: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--deadline",
             metavar="SECONDS",
             min=0.1,
             max=86_400,
             envvar="KMSDIAG_DEADLINE",
-            help="Seconds for the whole run.",
+            help="Seconds for the whole run; by default 60, and 3600 with --until-healthy.",
+            show_default=False,
         ),
-    ] = 60.0,
+    ] = None,
     concurrency: Annotated[
         int,
         typer.Option(
@@ -107,6 +114,32 @@ def command(
             help="Connections open at once.",
         ),
     ] = 500,
+    suffix: Annotated[
+        list[str],
+        typer.Option("--suffix", metavar="SUFFIX", help="A DNS suffix that clients search besides; repeatable."),
+    ] = [],  # noqa: B006
+    this_machine: Annotated[
+        bool,
+        typer.Option(
+            "--this-machine",
+            help="Judge this machine's own settings as well: suffixes, hosts file, overrides (always without DOMAIN).",
+        ),
+    ] = False,
+    no_clock: Annotated[bool, typer.Option("--no-clock", help="Do not compare clocks.")] = False,
+    no_trace: Annotated[bool, typer.Option("--no-trace", help="Do not follow the way to silent hosts.")] = False,
+    until_healthy: Annotated[
+        bool,
+        typer.Option(
+            "--until-healthy",
+            help="Ask again until the verdict is healthy; changes go to stderr, the last report stays.",
+        ),
+    ] = False,
+    every: Annotated[
+        str,
+        typer.Option(
+            "--every", metavar="SECONDS", help="Pause between runs with --until-healthy, such as 30, 30s or 5m."
+        ),
+    ] = "30s",
     vantage: Annotated[
         str,
         typer.Option("--vantage", metavar="LABEL", envvar="KMSDIAG_VANTAGE", help="Name of this place in the report."),
@@ -127,6 +160,8 @@ def command(
     Follows SRV record, target, address, TCP and RPC bind to every published host, and gives one verdict with cause,
     consequence and fix. Sends DNS queries, TCP connections and RPC binds; no activation request.
     """
+    import msgspec
+
     from kmsdiag.cli.config import policy
     from kmsdiag.cli.live import finish, load_all, select
     from kmsdiag.cli.output import OutputPlan, require_writable
@@ -136,15 +171,74 @@ def command(
     plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
     if record is not None:
         require_writable(record)
+    pause = _seconds(every)
     names = [*(domains or []), *_read_domains(domains_from)]
-    target = _target(names, host, server, expect_host, machines, tries, ipv4=ipv4, ipv6=ipv6)
+    target = msgspec.structs.replace(
+        _target(names, host, server, expect_host, machines, tries, ipv4=ipv4, ipv6=ipv6),
+        suffixes=_suffixes(suffix),
+        machine=this_machine or not (names or host),
+        clock=not no_clock,
+        trace=not no_trace,
+    )
     everything = load_all(checks_dir)
     rules = policy(everything)
     registry = select(everything, only, skip)
     settings = ProbeSettings(timeout=timeout, source=_source(source))
-    budget = Budget(seconds=deadline, concurrency=connection_limit(concurrency))
-    bundle = _run(target, registry, settings, budget, vantage)
+    budget = Budget(
+        seconds=deadline or (_WATCHING if until_healthy else _ONE_RUN), concurrency=connection_limit(concurrency)
+    )
+    if until_healthy:
+        bundle = _watch(target, registry, rules, settings, budget, vantage, pause)
+    else:
+        bundle = _run(target, registry, settings, budget, vantage)
     return finish(bundle, registry, rules, plan, fail_on, record)
+
+
+def _watch(
+    target: "Target",
+    registry: "Registry",
+    rules: "Policy",
+    settings: "ProbeSettings",
+    budget: "Budget",
+    label: str,
+    pause: float,
+) -> "Bundle":
+    import msgspec
+
+    from kmsdiag import diagnosis
+    from kmsdiag.cli.watch import until_healthy
+
+    return until_healthy(
+        lambda seconds: _run(target, registry, settings, msgspec.structs.replace(budget, seconds=seconds), label),
+        lambda bundle: diagnosis.judge(bundle, registry, rules),
+        every=pause,
+        deadline=budget.seconds,
+    )
+
+
+def _seconds(text: str) -> float:
+    """A time such as 30, 30s or 5m, in seconds.
+
+    Raises:
+        UsageProblem: none of these, or nothing to wait.
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise UsageProblem(f"--every {text!r} is no time: give seconds, or a number with s, m or h, such as 30s")
+    return seconds
+
+
+def _suffixes(texts: list[str]) -> tuple[str, ...]:
+    from kmsdiag.model.target import TargetError, parse_domain
+
+    try:
+        return tuple(dict.fromkeys(parse_domain(text) for text in texts))
+    except TargetError as error:
+        raise UsageProblem(f"--suffix: {error}") from None
 
 
 def _run(target: "Target", registry: "Registry", settings: "ProbeSettings", budget: "Budget", label: str) -> "Bundle":
@@ -215,13 +309,10 @@ def _target(
     try:
         names = tuple(dict.fromkeys(parse_domain(name) for name in domains))
         specs = tuple(dict.fromkeys(parse_host(text) for text in hosts))
+        system = system_dns()
         if not names and not specs:
-            names = system_dns().suffixes
-            if not names:
-                raise UsageProblem(
-                    "this machine has no DNS suffix (a client without one shows 0x8007007B):"
-                    " name a domain, such as 'kmsdiag check contoso.example'"
-                )
+            # Without any suffix the run is still about something: a client without one shows 0x8007007B.
+            names = system.suffixes
         return Target(
             domains=names,
             hosts=specs,
@@ -230,6 +321,7 @@ def _target(
             tries=tries,
             expected=Expected(hosts=tuple(parse_host(text) for text in expected), machines=machines),
             nonce=secrets.token_hex(8),
+            resolvers=system.servers,
         )
     except TargetError as error:
         raise UsageProblem(str(error)) from None

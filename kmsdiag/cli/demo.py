@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    scenario: Annotated[str, typer.Option("--scenario", metavar="NAME", help="The world to diagnose.")] = "mixed",
+    scenario: Annotated[
+        str, typer.Option("--scenario", metavar="NAME", help="The world to diagnose, or all: one line each.")
+    ] = "mixed",
     list_: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False,
     record: RecordOption = None,
     format: FormatOption = None,  # noqa: A002
@@ -47,10 +49,16 @@ def command(
         width = max(len(one.name) for one in SCENARIOS)
         typer.echo("\n".join(f"{one.name:{width}}  {one.title}" for one in SCENARIOS))
         return 0
+    if scenario == "all":
+        if record is not None or output is not None or output_all is not None or format is not None:
+            raise UsageProblem(
+                "--scenario all prints one line a scenario; name one to record it or to format its report"
+            )
+        return _all(load_all(None))
     world = by_name(scenario)
     if world is None:
         names = ", ".join(one.name for one in SCENARIOS)
-        raise UsageProblem(f"there is no scenario {scenario!r}; there are {names}")
+        raise UsageProblem(f"there is no scenario {scenario!r}; there are {names}, and all")
     plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
     if record is not None:
         require_writable(record)
@@ -58,6 +66,22 @@ def command(
     rules = policy(registry)
     typer.echo(f"lab on loopback, scenario {world.name}: {world.title}\n", err=True)
     return finish(_run(world, registry), registry, rules, plan, fail_on, record)
+
+
+def _all(registry: "Registry") -> int:
+    from kmsdiag import diagnosis
+    from kmsdiag.lab.scenarios import SCENARIOS
+    from kmsdiag.report.layout import MARKS, summary
+
+    width = max(len(one.name) for one in SCENARIOS)
+    for world in SCENARIOS:
+        bundle = _run(world, registry)
+        report = diagnosis.judge(bundle, registry)
+        symbol, word = MARKS[report.verdict.state.value]
+        typer.echo(f"{symbol} {word:8}  {world.name:{width}}  {summary(report)}")
+        if bundle.interrupted:
+            return 130
+    return 0
 
 
 def _run(world: "Scenario", registry: "Registry") -> "Bundle":

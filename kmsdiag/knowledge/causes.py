@@ -232,6 +232,20 @@ CAUSES: Final = {
         event=_RPC_UNAVAILABLE,
         fixes=(_TEST_PORT,),
     ),
+    "clock.beyond": CauseText(
+        headline="The clock of {target} ({address}) is {offset} from that of its clients: it refuses them",
+        text="KMS accepts a difference of 4 hours (UTC; the time zone does not matter) and answers 0xC004F06C beyond.",
+        screen=_UMBRELLA,
+        event=_documented("0xC004F06C"),
+        fixes=(
+            Fix(Where.KMS_HOST, "set the clock, and see what it follows", "w32tm /resync; w32tm /query /status"),
+            Fix(
+                Where.CLIENT,
+                "compare a client with the host",
+                "w32tm /stripchart /computer:{target} /samples:3 /dataonly",
+            ),
+        ),
+    ),
     "rpc.rejected": CauseText(
         headline="{target} ({address}, port {port}) is an RPC server but not a KMS host",
         text="It rejects the KMS interface ({detail}): the Software Protection service does not listen there.",

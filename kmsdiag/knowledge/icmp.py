@@ -13,4 +13,6 @@ def meaning(error: Icmp, address: str) -> str:
         return "no machine has this address on its network"
     if error.name in ("network unreachable", "no route to destination", "reject route to destination"):
         return "a router on the way knows no route to it"
+    if error.name == "time to live exceeded":
+        return "routers send the packets in a circle"
     return "the packets are turned back"

@@ -13,3 +13,9 @@ HOSTS_PER_KEY: Final = 6
 
 LONG_TTL: Final = 86_400
 """TTL in seconds above which a change of the record takes more than a day to reach clients (kmsdiag's own limit)."""
+
+CLOCK_TOLERANCE: Final = 4 * 3600
+"""Seconds between the clocks of client and host, in UTC, beyond which the host answers 0xC004F06C."""
+
+CLOCK_WARNING: Final = 5 * 60
+"""Seconds beyond which clocks count as apart here: the default tolerance of Kerberos, which domains keep anyway."""

@@ -14,6 +14,7 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 import dns.zone
 
 _HEAD = "@ 3600 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 3600 IN NS ns\nns 3600 IN A {address}\n"
@@ -143,23 +144,34 @@ class DnsServer:
             answer.set_rcode(dns.rcode.REFUSED)
             return
         answer.flags |= dns.flags.AA
-        alias = zone.get_rrset(name, dns.rdatatype.CNAME)
+        owner = _owner(zone, name)
+        if owner is None:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        else:
+            self._answer_from(zone, owner, name, kind, answer)
+        soa = zone.get_rrset(zone.origin or name, dns.rdatatype.SOA)
+        if not answer.answer and soa is not None:
+            answer.authority.append(soa)
+
+    def _answer_from(
+        self,
+        zone: dns.zone.Zone,
+        owner: dns.name.Name,
+        name: dns.name.Name,
+        kind: dns.rdatatype.RdataType,
+        answer: dns.message.Message,
+    ) -> None:
+        """Answer with the records of ``owner``, which is the name itself or a wildcard, under the name asked for."""
+        alias = zone.get_rrset(owner, dns.rdatatype.CNAME)
         if alias is not None and kind != dns.rdatatype.CNAME:
-            answer.answer.append(alias)
+            answer.answer.append(_renamed(alias, name))
             target = alias[0].target
             if len(answer.answer) < 20 and target.is_subdomain(zone.origin or dns.name.root):
                 self._look_up(target, kind, answer)
             return
-        found = zone.get_rrset(name, kind)
+        found = zone.get_rrset(owner, kind)
         if found is not None:
-            answer.answer.append(found)
-            return
-        exists = any(owner == name or owner.is_subdomain(name) for owner in zone.nodes)
-        if not exists:
-            answer.set_rcode(dns.rcode.NXDOMAIN)
-        soa = zone.get_rrset(zone.origin or name, dns.rdatatype.SOA)
-        if soa is not None:
-            answer.authority.append(soa)
+            answer.answer.append(_renamed(found, name))
 
     async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -208,3 +220,20 @@ def _one_port() -> tuple[socket.socket, socket.socket]:
             continue
         return udp, tcp
     raise OSError("no loopback port is free for both UDP and TCP")
+
+
+def _owner(zone: dns.zone.Zone, name: dns.name.Name) -> dns.name.Name | None:
+    """The name whose records answer for ``name``: itself, a wildcard of the closest ancestor (RFC 4592), or none."""
+    if any(owner == name or owner.is_subdomain(name) for owner in zone.nodes):
+        return name
+    ancestor = name.parent()
+    while zone.origin is not None and ancestor.is_subdomain(zone.origin):
+        if any(owner == ancestor or owner.is_subdomain(ancestor) for owner in zone.nodes):
+            wildcard = dns.name.Name((b"*", *ancestor.labels))
+            return wildcard if wildcard in zone.nodes else None
+        ancestor = ancestor.parent()
+    return None
+
+
+def _renamed(records: dns.rrset.RRset, name: dns.name.Name) -> dns.rrset.RRset:
+    return dns.rrset.from_rdata_list(name, records.ttl, list(records))

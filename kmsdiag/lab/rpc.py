@@ -46,6 +46,7 @@ class Behaviour(StrEnum):
     FAULT = "fault"
     ANYTHING = "anything"
     ONE_CONNECTION = "one_connection"
+    LOSSY = "lossy"
 
 
 def _pdu(kind: int, body: bytes, call_id: int, flags: int = 0x03) -> bytes:
@@ -120,16 +121,18 @@ class RpcHost:
         if self.behaviour is Behaviour.REFUSED:
             # Bound and not listening: nobody else can take the port, and it refuses.
             self._held.append(sock)
-        elif self.behaviour is Behaviour.SILENT_TCP:
+        elif self.behaviour in (Behaviour.SILENT_TCP, Behaviour.LOSSY):
             # A full backlog drops SYNs: the silence of a firewall, without one.
             sock.listen(0)
-            self._held.append(sock)
             for _ in range(4):
                 filler = socket.socket(self._family, socket.SOCK_STREAM)
                 filler.setblocking(False)
                 filler.connect_ex((self._loopback, self.port))
                 self._held.append(filler)
             await asyncio.sleep(0.05)
+            self._held.append(sock)
+            if self.behaviour is Behaviour.LOSSY:
+                self._busy.add(asyncio.ensure_future(self._open_late(sock)))
         else:
             self._server = await asyncio.start_server(self._accept, sock=sock)
         return self
@@ -142,6 +145,11 @@ class RpcHost:
         await asyncio.gather(*self._busy, return_exceptions=True)
         for sock in self._held:
             sock.close()
+
+    async def _open_late(self, sock: socket.socket) -> None:
+        """Begin to accept when the first SYN is lost and before the kernel sends the second, a second later."""
+        await asyncio.sleep(0.7)
+        self._server = await asyncio.start_server(self._accept, sock=sock)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -185,7 +193,7 @@ class RpcHost:
     def _answer(self, bind: bytes, call_id: int) -> bytes:
         """What answers a bind in one piece; nothing where the behaviour is not that simple."""
         match self.behaviour:
-            case Behaviour.KMS | Behaviour.ONE_CONNECTION:
+            case Behaviour.KMS | Behaviour.ONE_CONNECTION | Behaviour.LOSSY:
                 return bind_ack(bind, self._published, _KMS_ONLY)
             case Behaviour.ANYTHING:
                 return bind_ack(bind, self._published, None)

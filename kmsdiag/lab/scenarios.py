@@ -1,13 +1,16 @@
 """The scenarios of ``kmsdiag demo``: one world for each way in which activation breaks."""
 
+import datetime
 from typing import Final
 
 from kmsdiag.lab.dns import DnsBehaviour
 from kmsdiag.lab.rpc import Behaviour
 from kmsdiag.lab.world import LabHost, LabServer, Scenario
+from kmsdiag.model.answer import MachineAnswer
 from kmsdiag.model.target import Expected, HostSpec
 
 _DNS: Final = "10.1.0.2"
+_DNS2: Final = "10.1.0.3"
 _KMS1: Final = "10.1.0.8"
 _KMS2: Final = "10.1.0.9"
 _KMS1_SRV: Final = "_vlmcs._tcp 3600 IN SRV 0 0 1688 kms1\n"
@@ -16,6 +19,14 @@ _KMS1_A: Final = f"kms1 3600 IN A {_KMS1}\n"
 
 def _dns(zone: str, behaviour: DnsBehaviour = DnsBehaviour.ANSWER) -> tuple[LabServer, ...]:
     return (LabServer(_DNS, {"contoso.example": zone}, behaviour),)
+
+
+def _zone(serial: int, records: str) -> str:
+    """A zone with two authoritative servers, of which each world makes what it needs."""
+    return (
+        f"@ 3600 IN SOA ns1 hostmaster {serial} 3600 600 86400 60\n@ 3600 IN NS ns1\n@ 3600 IN NS ns2\n"
+        f"ns1 3600 IN A {_DNS}\nns2 3600 IN A {_DNS2}\n{records}"
+    )
 
 
 def _one_host(name: str, title: str, says: str, behaviour: Behaviour) -> Scenario:
@@ -124,6 +135,77 @@ SCENARIOS: Final = (
         Behaviour.OTHER_INTERFACE,
     ),
     _one_host("bind_nak", "the RPC server is overloaded", "refuses the RPC bind: local_limit_exceeded", Behaviour.NAK),
+    Scenario(
+        name="servers_disagree",
+        title="a secondary DNS server stopped copying the zone and still names a retired host",
+        says="ns2.contoso.example (10.1.0.3) gives other records for contoso.example",
+        asked=(_DNS,),
+        servers=(
+            LabServer(_DNS, {"contoso.example": _zone(2026010102, _KMS1_SRV + _KMS1_A)}),
+            LabServer(
+                _DNS2,
+                {
+                    "contoso.example": _zone(
+                        2026010101,
+                        f"_vlmcs._tcp 3600 IN SRV 0 0 1688 kms-old\nkms-old 3600 IN A {_KMS2}\n",
+                    )
+                },
+            ),
+        ),
+        hosts=(LabHost(_KMS1, Behaviour.KMS),),
+    ),
+    Scenario(
+        name="clock_off",
+        title="the clock of the KMS host is five hours ahead",
+        says="0xC004F06C",
+        servers=_dns(_KMS1_SRV + _KMS1_A),
+        hosts=(LabHost(_KMS1, Behaviour.KMS, clock=5 * 3600.0), LabHost(_DNS, Behaviour.REFUSED, 1689, clock=0.0)),
+    ),
+    Scenario(
+        name="wildcard_dns",
+        title="a wildcard answers for every name",
+        says="a wildcard covers contoso.example",
+        servers=_dns(f"* 3600 IN SRV 0 0 1688 kms1\n* 3600 IN A {_KMS1}\n" + _KMS1_A),
+        hosts=(LabHost(_KMS1, Behaviour.KMS),),
+    ),
+    Scenario(
+        name="only_in_search_list",
+        title="the record is only in a later suffix of the client's search list",
+        says="contoso.example",
+        domains=("branch.contoso.example",),
+        servers=_dns(_KMS1_SRV + _KMS1_A),
+        hosts=(LabHost(_KMS1, Behaviour.KMS),),
+        machine=MachineAnswer(
+            at=datetime.datetime(2026, 1, 5, 8, tzinfo=datetime.UTC),
+            system="Linux",
+            name="pc-17",
+            primary_suffix="branch.contoso.example",
+            search=("branch.contoso.example", "contoso.example"),
+            resolvers=(_DNS,),
+        ),
+    ),
+    Scenario(
+        name="misspelt_record",
+        title="the record was made by hand under a misspelt name",
+        says="_vmlcs._tcp.contoso.example holds an SRV record",
+        servers=_dns("_vmlcs._tcp 3600 IN SRV 0 0 1688 kms1\n" + _KMS1_A),
+        hosts=(LabHost(_KMS1, Behaviour.KMS),),
+    ),
+    Scenario(
+        name="same_address",
+        title="two published names are one machine",
+        says="kms1.contoso.example, kms2.contoso.example",
+        servers=_dns(_KMS1_SRV + "_vlmcs._tcp 3600 IN SRV 0 0 1688 kms2\n" + _KMS1_A + f"kms2 3600 IN A {_KMS1}\n"),
+        hosts=(LabHost(_KMS1, Behaviour.KMS),),
+    ),
+    Scenario(
+        name="lossy",
+        title="the network loses packets on the way to the host",
+        says="lost 1 of 2 connection attempts",
+        servers=_dns(_KMS1_SRV + _KMS1_A),
+        hosts=(LabHost(_KMS1, Behaviour.LOSSY),),
+        timeout=3.0,
+    ),
 )
 
 

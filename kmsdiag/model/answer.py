@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, TcpOutcome
+from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, LookupOutcome, RpcOutcome, TcpOutcome, TraceOutcome
 from kmsdiag.model.target import Unsigned16
 
 
@@ -117,4 +117,140 @@ class RpcAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="rpc"
     received: bytes = b""
 
 
-AnyAnswer = SrvAnswer | AddressAnswer | TcpAnswer | RpcAnswer
+class SoaAnswer(DnsAnswer, frozen=True, kw_only=True, omit_defaults=True, tag="soa"):
+    """The zone that a name lies in: its apex, the name of its primary server, and its serial number."""
+
+    zone: str = ""
+    primary: str = ""
+    serial: int = 0
+
+
+class NsAnswer(DnsAnswer, frozen=True, kw_only=True, omit_defaults=True, tag="ns"):
+    """Names of a zone's authoritative servers, sorted."""
+
+    names: tuple[str, ...] = ()
+
+
+class LookupAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="lookup"):
+    """Addresses that the operating system gives for a name (hosts file, DNS, whatever it is configured to use)."""
+
+    outcome: LookupOutcome
+    addresses: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class ClockAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="clock"):
+    """Another machine's clock.
+
+    ``offset_s`` is its time minus this machine's, in seconds; the true value lies within ``error_s`` of it.
+    ``stratum`` is NTP's. ``detail`` says what went wrong.
+    """
+
+    outcome: ClockOutcome
+    offset_s: float = 0.0
+    error_s: float = 0.0
+    stratum: int = 0
+    detail: str = ""
+
+
+class Hop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step on the way: ``address`` is "" where nobody answered for this TTL; ``rtt_ms`` is -1 then."""
+
+    ttl: int
+    address: str
+    rtt_ms: float
+
+
+class TraceAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="trace"):
+    """The way to an address, as far as routers tell (TCP SYN with growing TTL)."""
+
+    outcome: TraceOutcome
+    hops: tuple[Hop, ...] = ()
+    detail: str = ""
+
+
+class HostsEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the hosts file, names in lower case."""
+
+    address: str
+    names: tuple[str, ...]
+
+
+class KmsOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A KMS host that was set by hand (slmgr /skms, a script, a policy).
+
+    ``level`` is ``global``, ``application`` or ``product``; ``view`` is ``64`` or ``32``, the registry view;
+    ``scope`` the application or product id, or "". ``host`` may be empty where only a port is set; ``port`` is 0 where
+    none is.
+    """
+
+    level: str
+    host: str
+    port: int = 0
+    scope: str = ""
+    view: str = "64"
+
+
+class LicensedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One product with a key (SoftwareLicensingProduct). ``status`` 0-6, -1 unknown; ``reason`` an HRESULT as text."""
+
+    name: str
+    description: str = ""
+    application_id: str = ""
+    activation_id: str = ""
+    channel: str = ""
+    status: int = 0
+    reason: str = ""
+    grace_minutes: int = 0
+    discovered_host: str = ""
+    discovered_port: int = 0
+
+
+class KmsEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A licensing event (12288, 12289 or 12308): id, time (UTC) and the insertion string as Windows logged it."""
+
+    id: int
+    at: datetime.datetime
+    info: str
+
+
+class KmsClient(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What Windows itself knows about activation on this machine; all of it is read, none of it changed."""
+
+    overrides: tuple[KmsOverride, ...] = ()
+    lookup_domain: str = ""
+    caching: bool | None = None
+    client_machine_id: str = ""
+    is_host: bool = False
+    products: tuple[LicensedProduct, ...] = ()
+    events: tuple[KmsEvent, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class MachineAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="machine"):
+    """Settings of the machine itself, as far as they decide where it looks for a KMS host. ``kms`` only on Windows."""
+
+    system: str
+    name: str = ""
+    primary_suffix: str = ""
+    search: tuple[str, ...] = ()
+    dhcp_suffixes: tuple[str, ...] = ()
+    resolvers: tuple[str, ...] = ()
+    hosts_file: tuple[HostsEntry, ...] = ()
+    devolution: bool | None = None
+    kms: KmsClient | None = None
+    problems: tuple[str, ...] = ()
+
+
+AnyAnswer = (
+    SrvAnswer
+    | AddressAnswer
+    | SoaAnswer
+    | NsAnswer
+    | LookupAnswer
+    | TcpAnswer
+    | TraceAnswer
+    | RpcAnswer
+    | ClockAnswer
+    | MachineAnswer
+)

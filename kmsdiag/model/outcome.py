@@ -21,6 +21,7 @@ class Stage(StrEnum):
     NAME = "name"
     TCP = "tcp"
     RPC = "rpc"
+    CLOCK = "clock"
 
 
 class DnsOutcome(StrEnum):
@@ -113,3 +114,46 @@ class RpcOutcome(StrEnum):
     def state(self) -> State:
         """Whether a KMS client could go on to send its request."""
         return State.OK if self is RpcOutcome.ACCEPTED else State.FAIL
+
+
+class ClockOutcome(StrEnum):
+    """How asking a machine for its time ended."""
+
+    ANSWERED = "answered"
+    SILENT = "silent"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    UNSYNCHRONISED = "unsynchronised"
+    NOT_SPOKEN = "not_spoken"
+
+    @property
+    def state(self) -> State:
+        """A clock that can't be read is unknown, never wrong."""
+        return State.OK if self is ClockOutcome.ANSWERED else State.UNKNOWN
+
+
+class TraceOutcome(StrEnum):
+    """How following the way to an address ended."""
+
+    REACHED = "reached"
+    STOPPED = "stopped"
+    NOT_PERMITTED = "not_permitted"
+    NOT_POSSIBLE = "not_possible"
+
+    @property
+    def state(self) -> State:
+        """A trace explains a silence; it is no stage that a client goes through."""
+        return State.OK if self in (TraceOutcome.REACHED, TraceOutcome.STOPPED) else State.UNKNOWN
+
+
+class LookupOutcome(StrEnum):
+    """How the operating system's own resolver answered for a name."""
+
+    FOUND = "found"
+    NOT_FOUND = "not_found"
+    FAILED = "failed"
+
+    @property
+    def state(self) -> State:
+        """Whether a program on this machine would get an address."""
+        return State.OK if self is LookupOutcome.FOUND else State.FAIL

@@ -125,11 +125,21 @@ class VerdictState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Remark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that matters beside the causes: the finding's code, its severity and text; ``count`` times the like."""
+
+    code: str
+    severity: str
+    text: str
+    count: int = 1
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """State, the one sentence, and what explains it."""
+    """State, the one sentence, what explains it, and what else matters, gravest first."""
 
     state: VerdictState
     headline: str
     causes: tuple[Cause, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     impact: tuple[Impact, ...] = ()
     unknown: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """The report: everything that is said about one run, in the shape that JSON has."""
 
 import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -65,6 +66,33 @@ class NotChecked(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int = 1
 
 
+class Cell(StrEnum):
+    """What one DNS server says about one record; *absent* and *could not ask* are never the same."""
+
+    PRESENT = "present"
+    OTHER_RANK = "other rank"
+    ABSENT = "absent"
+    NOT_KNOWN = "could not ask"
+
+
+class ServerRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One DNS server's word on each record of a matrix; ``note`` says why it could not be asked."""
+
+    server: str
+    role: str
+    cells: tuple[Cell, ...]
+    serial: int | None = None
+    note: str = ""
+
+
+class DnsMatrix(msgspec.Struct, frozen=True, kw_only=True):
+    """Servers against records of one domain, where the servers do not all say the same."""
+
+    domain: str
+    records: tuple[str, ...]
+    rows: tuple[ServerRow, ...]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run. ``started`` and ``ended`` are UTC and come from the evidence, so a replay has the same."""
 
@@ -78,5 +106,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdict: Verdict
     paths: tuple[Path, ...] = ()
     results: tuple[ResultView, ...] = ()
+    dns: tuple[DnsMatrix, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     interrupted: bool = False

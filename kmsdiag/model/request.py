@@ -1,10 +1,23 @@
 """Questions: what a check may ask. Each is a value, costs at most one connection, and knows its answer's type."""
 
-from typing import ClassVar, Generic, TypeVar
+from enum import StrEnum
+from typing import Generic, TypeVar
 
 import msgspec
 
-from kmsdiag.model.answer import AddressAnswer, Answer, RpcAnswer, SrvAnswer, TcpAnswer
+from kmsdiag.model.answer import (
+    AddressAnswer,
+    Answer,
+    ClockAnswer,
+    LookupAnswer,
+    MachineAnswer,
+    NsAnswer,
+    RpcAnswer,
+    SoaAnswer,
+    SrvAnswer,
+    TcpAnswer,
+    TraceAnswer,
+)
 from kmsdiag.model.target import SYSTEM, Family, Unsigned16, join_host_port
 
 A = TypeVar("A", bound=Answer, covariant=True)
@@ -24,31 +37,94 @@ class Request(
 ):
     """Base of all questions; ``A`` is the type of the answer."""
 
-    connects: ClassVar[bool] = True
-    """Whether putting the question holds a connection of its own (and so counts against the concurrency limit)."""
+    @property
+    def connects(self) -> bool:
+        """Whether putting the question holds a connection of its own (and so counts against the concurrency limit)."""
+        return True
+
+
+class Transport(StrEnum):
+    """How a DNS question travels: UDP with TCP where the answer is cut, or TCP from the start."""
+
+    UDP = "udp"
+    TCP = "tcp"
 
 
 class SrvQuery(Request[SrvAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="srv"):
-    """SRV records of ``name`` from ``server`` (``system``: the resolvers of the machine, in their order)."""
+    """SRV records of ``name`` from ``server`` (``system``: the resolvers of the machine, in their order).
 
-    connects: ClassVar[bool] = False
+    ``recursion`` False asks an authoritative server for its own data.
+    """
+
     name: str
     server: str = SYSTEM
+    transport: Transport = Transport.UDP
+    recursion: bool = True
+
+    @property
+    def connects(self) -> bool:
+        """Over TCP it does; datagrams to one server share a socket."""
+        return self.transport is Transport.TCP
 
     def __str__(self) -> str:
-        return f"SRV {self.name} @{self.server}"
+        over = " over TCP" if self.transport is Transport.TCP else ""
+        return f"SRV {self.name} @{self.server}{over}" + ("" if self.recursion else " (no recursion)")
 
 
 class AddressQuery(Request[AddressAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="address"):
     """A or AAAA records of ``name`` from ``server``."""
 
-    connects: ClassVar[bool] = False
     name: str
     family: Family
     server: str = SYSTEM
 
+    @property
+    def connects(self) -> bool:
+        """Datagrams to one server share a socket."""
+        return False
+
     def __str__(self) -> str:
         return f"{'A' if self.family is Family.IPV4 else 'AAAA'} {self.name} @{self.server}"
+
+
+class SoaQuery(Request[SoaAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="soa"):
+    """The zone that ``name`` lies in, and its serial number, from ``server``."""
+
+    name: str
+    server: str = SYSTEM
+    recursion: bool = True
+
+    @property
+    def connects(self) -> bool:
+        """Datagrams to one server share a socket."""
+        return False
+
+    def __str__(self) -> str:
+        return f"SOA {self.name} @{self.server}" + ("" if self.recursion else " (no recursion)")
+
+
+class NsQuery(Request[NsAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="ns"):
+    """The authoritative servers of a zone, from ``server``."""
+
+    name: str
+    server: str = SYSTEM
+
+    @property
+    def connects(self) -> bool:
+        """Datagrams to one server share a socket."""
+        return False
+
+    def __str__(self) -> str:
+        return f"NS {self.name} @{self.server}"
+
+
+class SystemLookup(Request[LookupAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="lookup"):
+    """The addresses that a program on this machine gets for ``name`` (getaddrinfo)."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"lookup {self.name} by the operating system"
 
 
 class TcpConnect(Request[TcpAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="tcp"):
@@ -75,7 +151,58 @@ class RpcBind(Request[RpcAnswer], frozen=True, kw_only=True, omit_defaults=True,
         return f"RPC bind{other} {join_host_port(self.address, self.port)}"
 
 
-AnyRequest = SrvQuery | AddressQuery | TcpConnect | RpcBind
+class TcpTrace(Request[TraceAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="trace"):
+    """The routers on the way to an address and port, by TCP SYNs with growing TTL."""
+
+    address: str
+    port: Unsigned16
+
+    def __str__(self) -> str:
+        return f"trace TCP {join_host_port(self.address, self.port)}"
+
+
+class ClockSource(StrEnum):
+    """Protocols that tell a machine's time without credentials."""
+
+    SMB2 = "smb2"
+    NTP = "ntp"
+    HTTP = "http"
+
+    @property
+    def port(self) -> int:
+        """The port it is asked on (TCP 445, UDP 123, TCP 80)."""
+        return {ClockSource.SMB2: 445, ClockSource.NTP: 123, ClockSource.HTTP: 80}[self]
+
+
+class ClockQuery(Request[ClockAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="clock"):
+    """The time of the machine at ``address``, at most one second's wait."""
+
+    address: str
+    source: ClockSource
+
+    def __str__(self) -> str:
+        return f"time by {self.source} {join_host_port(self.address, self.source.port)}"
+
+
+class MachineSettings(Request[MachineAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="machine"):
+    """The settings of this machine: resolvers, suffixes, hosts file; on Windows its KMS client state. Read-only."""
+
+    def __str__(self) -> str:
+        return "settings of this machine"
+
+
+AnyRequest = (
+    SrvQuery
+    | AddressQuery
+    | SoaQuery
+    | NsQuery
+    | SystemLookup
+    | TcpConnect
+    | TcpTrace
+    | RpcBind
+    | ClockQuery
+    | MachineSettings
+)
 
 
 def order(request: Request[Answer]) -> tuple[str, str]:

@@ -39,6 +39,7 @@ class SubjectKind(StrEnum):
 
     DOMAIN = "domain"
     HOST = "host"
+    MACHINE = "machine"
     RUN = "run"
 
 
@@ -64,6 +65,9 @@ class Subject(msgspec.Struct, frozen=True):
         return (_KINDS.index(self.kind), self.name, self.port)
 
 
+MACHINE = Subject(SubjectKind.MACHINE, "this machine")
+"""The subject of a check about the machine that kmsdiag runs on."""
+
 RUN = Subject(SubjectKind.RUN, "all")
 """The one subject of a check about everything together."""
 
@@ -88,9 +92,11 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole question of one run.
 
-    ``servers`` are DNS servers as ``address`` or ``address:port``, or ``system``;
-    ``tries`` is how many TCP connections each address gets; ``nonce`` seeds what must be
-    unguessable but the same on replay (an interface UUID that nobody registered).
+    ``servers`` are DNS servers as ``address`` or ``address:port``, or ``system``, which stands for the machine's own
+    ``resolvers``; ``tries`` is how many TCP connections each address gets; ``nonce`` seeds what must be unguessable but
+    the same on replay (an interface UUID that nobody registered, a label that nobody made). ``suffixes`` are DNS
+    suffixes of the clients besides those of the machine. ``clock``, ``trace`` and ``machine`` say whether clocks are
+    compared, the way to silent hosts is followed, and the settings of this machine are part of the question.
     """
 
     domains: tuple[str, ...] = ()
@@ -100,6 +106,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     expected: Expected = Expected()
     nonce: str = ""
+    resolvers: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    clock: bool = True
+    trace: bool = True
+    machine: bool = False
 
 
 def join_host_port(host: str, port: int) -> str:

@@ -14,11 +14,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from kmsdiag.model.answer import AddressAnswer, ServerTry, SrvAnswer, SrvRecord
+from kmsdiag.model.answer import AddressAnswer, NsAnswer, ServerTry, SoaAnswer, SrvAnswer, SrvRecord
 from kmsdiag.model.outcome import DnsOutcome
-from kmsdiag.model.request import AddressQuery, SrvQuery
+from kmsdiag.model.request import AddressQuery, NsQuery, SoaQuery, SrvQuery, Transport
 from kmsdiag.model.target import SYSTEM, Family, split_server
 from kmsdiag.probes.settings import ProbeSettings, system_dns
 from kmsdiag.probes.tcp import open_socket, read_icmp
@@ -43,7 +43,8 @@ _LARGEST: Final = 65_535
 _REMEMBERED: Final = 32_768
 """Message ids that are remembered, so that a late answer is known for what it is: half of all there are."""
 
-_RCODE_OUTCOMES: Final = {2: DnsOutcome.SERVFAIL, 3: DnsOutcome.NXDOMAIN, 5: DnsOutcome.REFUSED}
+_NXDOMAIN: Final = 3
+_RCODE_OUTCOMES: Final = {2: DnsOutcome.SERVFAIL, _NXDOMAIN: DnsOutcome.NXDOMAIN, 5: DnsOutcome.REFUSED}
 _NO_EDNS_RCODES: Final = (1, 4, 16)
 # A stub resolver goes on to the next server after these.
 _TRY_NEXT: Final = frozenset(DnsOutcome) - {DnsOutcome.ANSWERED, DnsOutcome.NODATA, DnsOutcome.NXDOMAIN}
@@ -59,6 +60,17 @@ class _Failure(Exception):
         self.outcome = outcome
         self.detail = detail
         self.raw = raw
+
+
+class _Wanted(NamedTuple):
+    """What is asked for, and how facts are read from the records found, or from a message that has none."""
+
+    name: str
+    kind: int
+    found: Callable[[tuple[wire.Record, ...]], dict[str, Any]]
+    absent: Callable[[wire.Message], dict[str, Any]] = lambda _message: {}
+    recursion: bool = True
+    transport: Transport = Transport.UDP
 
 
 class _Patience:
@@ -82,17 +94,18 @@ class _Question:
     """One question: what it waits for, and one clock for all that is due while it waits."""
 
     __slots__ = (
-        "answer", "asked", "channel", "due", "edns", "facts", "kind", "name", "number", "patience", "put_at", "sent_at",
-        "timer", "young",
+        "answer", "asked", "channel", "due", "edns", "facts", "kind", "name", "number", "patience", "put_at",
+        "recursion", "sent_at", "timer", "young",
     )  # fmt: skip
 
     def __init__(
-        self, channel: "_Channel", name: str, kind: int, facts: dict[str, Any], patience: _Patience, *, edns: bool
+        self, channel: "_Channel", name: str, wanted: _Wanted, facts: dict[str, Any], patience: _Patience, *, edns: bool
     ) -> None:
         self.channel = channel
         self.asked = name
         self.name = name.lower().removesuffix(".") or "."
-        self.kind = kind
+        self.kind = wanted.kind
+        self.recursion = wanted.recursion
         self.facts = facts
         self.patience = patience
         self.edns = edns
@@ -156,7 +169,7 @@ class _Question:
             self._wind()
 
     def _send(self) -> None:
-        data = wire.encode_question(self.asked, self.kind, self.number, edns=self.edns)
+        data = wire.encode_question(self.asked, self.kind, self.number, edns=self.edns, recursion=self.recursion)
         self.facts["queries"] += 1
         if self.channel.transport is not None:
             self.channel.transport.sendto(data)
@@ -301,7 +314,8 @@ class DnsClient:
             )
             return {"records": tuple(sorted(found))}
 
-        return SrvAnswer(**await self._ask(request.name, wire.SRV, request.server, read))
+        wanted = _Wanted(request.name, wire.SRV, read, recursion=request.recursion, transport=request.transport)
+        return SrvAnswer(**await self._ask(wanted, request.server))
 
     async def addresses(self, request: AddressQuery) -> AddressAnswer:
         """Addresses of a name, of one family."""
@@ -310,18 +324,36 @@ class DnsClient:
         def read(records: tuple[wire.Record, ...]) -> dict[str, Any]:
             return {"addresses": tuple(sorted({str(record.data) for record in records}))}
 
-        return AddressAnswer(**await self._ask(request.name, kind, request.server, read))
+        return AddressAnswer(**await self._ask(_Wanted(request.name, kind, read), request.server))
 
-    async def _ask(
-        self, name: str, kind: int, server: str, read: Callable[[tuple[wire.Record, ...]], dict[str, Any]]
-    ) -> dict[str, Any]:
+    async def soa(self, request: SoaQuery) -> SoaAnswer:
+        """The zone of a name: its own SOA record, or the one that comes with "there is none here"."""
+
+        def read(records: tuple[wire.Record, ...]) -> dict[str, Any]:
+            return _zone(records[0])
+
+        def above(message: wire.Message) -> dict[str, Any]:
+            return {} if message.soa is None else _zone(message.soa)
+
+        wanted = _Wanted(request.name, wire.SOA, read, above, recursion=request.recursion)
+        return SoaAnswer(**await self._ask(wanted, request.server))
+
+    async def ns(self, request: NsQuery) -> NsAnswer:
+        """Names of a zone's authoritative servers."""
+
+        def read(records: tuple[wire.Record, ...]) -> dict[str, Any]:
+            return {"names": tuple(sorted({str(record.data) for record in records}))}
+
+        return NsAnswer(**await self._ask(_Wanted(request.name, wire.NS, read), request.server))
+
+    async def _ask(self, wanted: _Wanted, server: str) -> dict[str, Any]:
         at = datetime.datetime.now(datetime.UTC)
         started = time.perf_counter()
         tried: list[ServerTry] = []
         fields: dict[str, Any] = {"outcome": DnsOutcome.NO_SERVER}
         queries, queued = 0, 0.0
         for candidate in self._servers(server):
-            fields = await self._ask_one(candidate, name, kind, read)
+            fields = await self._ask_one(candidate, wanted)
             queries += fields.pop("queries")
             queued += fields.pop("queued")
             if fields["outcome"] in _DEAD:
@@ -343,17 +375,16 @@ class DnsClient:
             self._system = system_dns().servers
         return sorted(self._system, key=self._dead.__contains__)
 
-    async def _ask_one(
-        self, server: str, name: str, kind: int, read: Callable[[tuple[wire.Record, ...]], dict[str, Any]]
-    ) -> dict[str, Any]:
+    async def _ask_one(self, server: str, wanted: _Wanted) -> dict[str, Any]:
         """Follow the chain at one server to its end."""
+        name = wanted.name.lower()
         facts: dict[str, Any] = {"server": server, "queries": 0, "queued": 0.0}
         raw: list[bytes] = []
         chain: list[str] = []
         patience = _Patience(self._settings.timeout)
         try:
             while True:
-                message, data = await self._exchange(server, chain[-1] if chain else name, kind, patience, facts)
+                message, data = await self._exchange(server, wanted, chain[-1] if chain else name, patience, facts)
                 raw.append(data)
                 facts.update(rcode=message.rcode_name, authoritative=message.authoritative)
                 links, end = _follow(message, chain[-1] if chain else name)
@@ -361,14 +392,16 @@ class DnsClient:
                 found = tuple(
                     record
                     for record in message.answers
-                    if record.type == kind and record.name == end and record.data is not None
+                    if record.type == wanted.kind and record.name == end and record.data is not None
                 )
                 if found and not message.rcode:
-                    facts.update(outcome=DnsOutcome.ANSWERED, **read(found))
+                    facts.update(outcome=DnsOutcome.ANSWERED, **wanted.found(found))
                     break
                 # Before the rcode: BIND answers a loop with SERVFAIL, and the loop itself.
                 if len(chain) > MAX_CHAIN or len(set(chain)) < len(chain) or (end == name and chain):
                     raise _Failure(DnsOutcome.CHAIN)
+                if message.rcode in (0, _NXDOMAIN) and not links:
+                    facts.update(wanted.absent(message))
                 if message.rcode:
                     outcome = _RCODE_OUTCOMES.get(message.rcode, DnsOutcome.ERROR_RCODE)
                     detail = message.rcode_name if outcome is DnsOutcome.ERROR_RCODE else ""
@@ -382,26 +415,34 @@ class DnsClient:
         return {**facts, "chain": tuple(chain[: MAX_CHAIN + 1]), "wire": tuple(raw)}
 
     async def _exchange(
-        self, server: str, name: str, kind: int, patience: _Patience, facts: dict[str, Any]
+        self, server: str, wanted: _Wanted, name: str, patience: _Patience, facts: dict[str, Any]
     ) -> tuple[wire.Message, bytes]:
-        """One question, over UDP and then TCP where the answer was cut."""
+        """One question, over UDP and then TCP where the answer was cut, or over TCP from the start."""
+        if wanted.transport is Transport.TCP:
+            facts["transport"] = "tcp"
+            facts["queries"] += 1
+            return await self._tcp(server, wanted, name, patience)
         facts["transport"] = "udp"
-        message, data = await self._udp(server, name, kind, patience, facts, edns=True)
+        message, data = await self._udp(server, wanted, name, patience, facts, edns=True)
         if message.rcode in _NO_EDNS_RCODES:
             facts["edns"] = False
-            message, data = await self._udp(server, name, kind, patience, facts, edns=False)
+            message, data = await self._udp(server, wanted, name, patience, facts, edns=False)
         if message.truncated:
             facts["transport"] = "tcp"
             facts["queries"] += 1
-            message, data = await self._tcp(server, name, kind)
+            try:
+                message, data = await self._tcp(server, wanted, name, patience)
+            except _Failure as failure:
+                detail = f"TCP: {failure.detail or failure.outcome}"
+                raise _Failure(DnsOutcome.TRUNCATED, detail, failure.raw) from None
         return message, data
 
     async def _udp(
-        self, server: str, name: str, kind: int, patience: _Patience, facts: dict[str, Any], *, edns: bool
+        self, server: str, wanted: _Wanted, name: str, patience: _Patience, facts: dict[str, Any], *, edns: bool
     ) -> tuple[wire.Message, bytes]:
         opening = self._channel(server)
         channel = opening.result() if opening.done() else await asyncio.shield(opening)
-        question = _Question(channel, name, kind, facts, patience, edns=edns)
+        question = _Question(channel, name, wanted, facts, patience, edns=edns)
         channel.put(question)
         try:
             return await question.answer
@@ -432,31 +473,45 @@ class DnsClient:
         channel.transport = transport
         return channel
 
-    async def _tcp(self, server: str, name: str, kind: int) -> tuple[wire.Message, bytes]:
+    async def _tcp(self, server: str, wanted: _Wanted, name: str, patience: _Patience) -> tuple[wire.Message, bytes]:
         """The same question over TCP, by dnspython, whose own time limit bounds a server that drips."""
         import dns.asyncquery
         import dns.exception
+        import dns.flags
         import dns.message
         import dns.rdatatype
 
         address, port = split_server(server)
         where, where_port = self._settings.place(address, port)
         source = self._settings.source if (":" in self._settings.source) == (":" in where) else ""
+        query = dns.message.make_query(name, dns.rdatatype.RdataType(wanted.kind), use_edns=0, payload=wire.PAYLOAD)
+        if not wanted.recursion:
+            query.flags &= ~dns.flags.RD
         try:
             answer = await dns.asyncquery.tcp(
-                dns.message.make_query(name, dns.rdatatype.RdataType(kind), use_edns=0, payload=wire.PAYLOAD),
+                query,
                 where,
-                timeout=self._settings.timeout,
+                timeout=patience.left(),
                 port=where_port,
                 source=source or None,
                 ignore_trailing=True,
             )
             data = answer.wire or answer.to_wire()
             return wire.decode(data), data
-        except (dns.exception.DNSException, wire.DnsFormatError, OSError, EOFError) as error:
-            number = getattr(error, "errno", None)
-            reason = errno.errorcode.get(number, "") if number else type(error).__name__
-            raise _Failure(DnsOutcome.TRUNCATED, f"TCP: {reason}") from None
+        except dns.exception.Timeout:
+            raise _Failure(DnsOutcome.TIMEOUT) from None
+        except ConnectionRefusedError:
+            raise _Failure(DnsOutcome.NOT_LISTENING, "ECONNREFUSED") from None
+        except (dns.exception.DNSException, wire.DnsFormatError, EOFError, ConnectionError) as error:
+            raise _Failure(DnsOutcome.MALFORMED, type(error).__name__) from None
+        except OSError as error:
+            raise _Failure(DnsOutcome.UNREACHABLE, errno.errorcode.get(error.errno or 0, "")) from None
+
+
+def _zone(record: wire.Record) -> dict[str, Any]:
+    if not isinstance(record.data, wire.SoaData):
+        return {}
+    return {"zone": record.name, "primary": record.data.primary, "serial": record.data.serial}
 
 
 def _follow(message: wire.Message, name: str) -> tuple[list[str], str]:

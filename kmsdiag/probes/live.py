@@ -4,8 +4,20 @@ from types import TracebackType
 from typing import Any, Self
 
 from kmsdiag.model.answer import Answer
-from kmsdiag.model.request import AddressQuery, Request, RpcBind, SrvQuery, TcpConnect
-from kmsdiag.probes import rpc, tcp
+from kmsdiag.model.request import (
+    AddressQuery,
+    ClockQuery,
+    MachineSettings,
+    NsQuery,
+    Request,
+    RpcBind,
+    SoaQuery,
+    SrvQuery,
+    SystemLookup,
+    TcpConnect,
+    TcpTrace,
+)
+from kmsdiag.probes import clock, machine, rpc, tcp, trace
 from kmsdiag.probes.dns import DnsClient
 from kmsdiag.probes.settings import ProbeSettings
 
@@ -32,8 +44,20 @@ class LiveAnswerer:
                 return await self._dns.srv(request)
             case AddressQuery():
                 return await self._dns.addresses(request)
+            case SoaQuery():
+                return await self._dns.soa(request)
+            case NsQuery():
+                return await self._dns.ns(request)
             case TcpConnect():
                 return await tcp.ask(request, self._settings)
+            case TcpTrace():
+                return await trace.ask(request, self._settings)
             case RpcBind():
                 return await rpc.ask(request, self._settings)
+            case ClockQuery():
+                return await clock.ask(request, self._settings)
+            case SystemLookup():
+                return await machine.lookup(request, self._settings)
+            case MachineSettings():
+                return await machine.settings(self._settings)
         raise TypeError(f"no probe answers a {type(request).__name__}")

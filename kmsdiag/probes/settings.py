@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from kmsdiag.model.answer import MachineAnswer
+
 Via = Mapping[tuple[str, int], tuple[str, int]]
 """Where a probe really connects instead of (address, port): for the lab and the tests, and nobody else."""
 
@@ -20,7 +22,8 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``timeout`` is seconds for one question (Linux learns after 3.1 s that a local address has no machine); ``source``
     the local address to ask from ("" for any). ``via`` leads into the lab, and ``elsewhere`` is where everything goes
-    that ``via`` does not know: a lab address never leaves loopback.
+    that ``via`` does not know: a lab address never leaves loopback. ``resolvers`` and ``machine`` are the settings of a
+    machine in the lab; None reads those of this one.
     """
 
     timeout: float = 3.5
@@ -28,6 +31,7 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     via: Via = {}
     elsewhere: tuple[str, int] | None = None
     resolvers: tuple[str, ...] | None = None
+    machine: MachineAnswer | None = None
 
     def place(self, address: str, port: int) -> tuple[str, int]:
         """Where to connect for this address and port."""

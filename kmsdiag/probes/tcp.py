@@ -21,7 +21,8 @@ from kmsdiag.probes.settings import ProbeSettings
 _LINUX: Final = sys.platform == "linux"
 _IP_RECVERR: Final = 11
 _IPV6_RECVERR: Final = 25
-_ORIGINS_ICMP: Final = (2, 3)
+_ORIGIN_ICMP6: Final = 3
+_ORIGINS_ICMP: Final = (2, _ORIGIN_ICMP6)
 # struct sock_extended_err of linux/errqueue.h
 _EXTENDED_ERROR: Final = struct.Struct("=IBBBBII")
 
@@ -109,8 +110,13 @@ def icmp_of(record: bytes) -> Icmp | None:
             sender = socket.inet_ntop(socket.AF_INET, address[4:8])
         elif family == socket.AF_INET6 and len(address) >= 24:
             sender = socket.inet_ntop(socket.AF_INET6, address[8:24])
-    names = _ICMP6 if origin == 3 else _ICMP4
-    name = names.get(code, f"code {code}") if kind == (1 if origin == 3 else 3) else f"type {kind} code {code}"
+    ipv6 = origin == _ORIGIN_ICMP6
+    if kind == (1 if ipv6 else 3):
+        name = (_ICMP6 if ipv6 else _ICMP4).get(code, f"code {code}")
+    elif (kind, code) == (3 if ipv6 else 11, 0):
+        name = "time to live exceeded"
+    else:
+        name = f"type {kind} code {code}"
     return Icmp(kind, code, sender, name)
 
 
@@ -163,8 +169,8 @@ def _sockaddr(address: str, port: int) -> tuple[str, int] | tuple[str, int, int,
         raise ConnectError(TcpOutcome.NO_ROUTE, errno.errorcode.get(error.errno or 0, "ENODEV")) from None
 
 
-async def connect(address: str, port: int, settings: ProbeSettings) -> socket.socket:
-    """Open one TCP connection.
+async def connect(address: str, port: int, settings: ProbeSettings, within: float | None = None) -> socket.socket:
+    """Open one TCP connection within so many seconds, by default those of the settings.
 
     Raises:
         ConnectError: with the outcome, whatever went wrong.
@@ -175,7 +181,7 @@ async def connect(address: str, port: int, settings: ProbeSettings) -> socket.so
     except OSError as error:
         raise ConnectError(TcpOutcome.LOCAL_ERROR, errno.errorcode.get(error.errno or 0, "")) from None
     try:
-        async with asyncio.timeout(settings.timeout):
+        async with asyncio.timeout(settings.timeout if within is None else within):
             await asyncio.get_running_loop().sock_connect(sock, _sockaddr(address, port))
     except TimeoutError:
         sock.close()

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import Stage, State
-from kmsdiag.model.path import Cause, Impact, Path, PathState
-from kmsdiag.model.report import FindingView, Report, ResultView
+from kmsdiag.model.path import Cause, Impact, Path, PathState, Remark
+from kmsdiag.model.report import Cell, DnsMatrix, FindingView, Report, ResultView
 from kmsdiag.path import NOWHERE
+from kmsdiag.report.words import visible
 
 MARKS = {
     "ok": ("✔", "ok"),
@@ -22,14 +23,6 @@ MARKS = {
     "unknown": ("?", "UNKNOWN"),
 }
 """Symbol and word for each status and verdict: never colour, never a symbol alone."""
-
-_EXPLAINED = {
-    "srv": ("dns_srv_hosts",),
-    "name": ("dns_srv_targets",),
-    "tcp": ("tcp_reachable",),
-    "rpc": ("rpc_service",),
-}
-"""Checks whose errors the causes of a stage already say."""
 
 
 class Shown(NamedTuple):
@@ -51,14 +44,9 @@ def noteworthy(report: Report, at_least: Severity) -> list[tuple[FindingView, Re
     return sorted(pairs, key=lambda pair: -pair[0].severity.rank)
 
 
-def unexplained(report: Report, at_least: Severity) -> list[tuple[FindingView, ResultView]]:
-    """Noteworthy findings that no cause of the verdict already says."""
-    said = {check for cause in report.verdict.causes for check in _EXPLAINED[cause.stage.value]}
-    return [
-        (finding, result)
-        for finding, result in noteworthy(report, at_least)
-        if not (finding.severity is Severity.ERROR and result.check in said)
-    ]
+def remarks(report: Report, at_least: Severity) -> list[Remark]:
+    """Remarks of the verdict from a severity on."""
+    return [remark for remark in report.verdict.remarks if Severity(remark.severity).rank >= at_least.rank]
 
 
 def grouped(pairs: Iterable[tuple[FindingView, ResultView]], most: int) -> list[Shown]:
@@ -101,12 +89,12 @@ def path_rows(paths: Sequence[Path]) -> list[Row]:
         dns = stages.get(Stage.NAME) or stages.get(Stage.SRV)
         before = _cell(dns.state, dns.note or "ok", dns.elapsed_ms) if dns is not None else ""
         if not path.routes:
-            rows.append(Row(path.state, (path.domain, ranks, host, "", before, "", "")))
+            rows.append(Row(path.state, (path.domain, ranks, host, "", before, "", "", "")))
         for route in path.routes:
             found = {stage.stage: stage for stage in route.stages}
             cells = [
                 _cell(stage.state, stage.note or "open", stage.elapsed_ms) if (stage := found.get(kind)) else ""
-                for kind in (Stage.TCP, Stage.RPC)
+                for kind in (Stage.TCP, Stage.RPC, Stage.CLOCK)
             ]
             state = {State.OK: PathState.OK, State.FAIL: PathState.FAIL}.get(route.state, PathState.UNKNOWN)
             rows.append(Row(state, (path.domain, ranks, host, route.address, before, *cells)))
@@ -123,7 +111,35 @@ def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
     return f"{mark} {note}{timing}"
 
 
-PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc")
+PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc", "clock")
+
+
+MOST_COLUMNS = 4
+"""Records that a matrix shows at most; JSON has them all."""
+
+_CELLS = {Cell.PRESENT: "✔", Cell.OTHER_RANK: "▲ other rank", Cell.ABSENT: "✖ absent", Cell.NOT_KNOWN: "? not known"}
+
+
+def matrix_rows(matrix: DnsMatrix) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of a matrix of servers and records: the columns in which servers differ, and not too many."""
+    differing = [
+        column
+        for column in range(len(matrix.records))
+        if any(row.cells[column] not in (Cell.PRESENT, Cell.NOT_KNOWN) for row in matrix.rows)
+    ]
+    columns = (differing or list(range(len(matrix.records))))[:MOST_COLUMNS]
+    headers = ["server", "role", "serial", *(matrix.records[column] for column in columns), "note"]
+    rows = [
+        [
+            row.server,
+            row.role,
+            "" if row.serial is None else str(row.serial),
+            *(_CELLS[row.cells[column]] for column in columns),
+            row.note,
+        ]
+        for row in matrix.rows
+    ]
+    return headers, rows
 
 
 def client_codes(cause: Cause) -> str:
@@ -131,6 +147,16 @@ def client_codes(cause: Cause) -> str:
     codes = [f"{cause.screen.code} on a client's screen ({cause.screen.basis})"] if cause.screen else []
     codes += [f"{cause.event.code} in its event 12288 ({cause.event.basis})"] if cause.event else []
     return ", ".join(codes)
+
+
+def summary(report: Report) -> str:
+    """The verdict in one line: its first cause, else its gravest remark, else its headline."""
+    verdict = report.verdict
+    if verdict.causes:
+        more = len(verdict.causes) - 1
+        return visible(verdict.causes[0].headline) + (f" (and {more} more)" if more else "")
+    grave = [remark for remark in verdict.remarks if remark.severity != Severity.INFO] or verdict.remarks
+    return visible(grave[0].text if grave else verdict.headline)
 
 
 def impact_words(impact: Impact) -> str:

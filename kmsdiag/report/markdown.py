@@ -56,6 +56,11 @@ def render(report: Report) -> str:
                 f"- **{mark}** `{finding.code}` ({escape(str(result.subject))}): {escape(finding.text)}{consequence}"
             )
         out.append("")
+    for matrix in report.dns:
+        headers, cells = layout.matrix_rows(matrix)
+        out += [f"## DNS servers and records of {escape(matrix.domain)}", ""]
+        out += [_row([escape(one) for one in headers]), _row(["---"] * len(headers))]
+        out += [_row([escape(one) for one in row]) for row in cells] + [""]
     if report.not_checked:
         out += ["## Not checked", ""]
         for gap in report.not_checked:

@@ -23,7 +23,7 @@ MOST_NOTES = 3
 MOST_IMPACT = 3
 
 _ASCII = str.maketrans(
-    {"✔": "+", "✖": "x", "▲": "!", "‼": "!", "–": "-", "→": ">", "…": "...", "─": "-", "└": "`", "·": "-"}
+    {"✔": "+", "✖": "x", "▲": "!", "‼": "!", "–": "-", "→": ">", "…": "...", "─": "-", "└": "`", "·": "-", "±": "+-"}
 )
 
 
@@ -63,6 +63,7 @@ def render(report: Report, *, verbosity: int = 0, width: int = 100, unicode: boo
     writer = _Writer(width)
     _verdict(writer, report)
     _findings(writer, report, verbosity)
+    _servers(writer, report, verbosity)
     _not_checked(writer, report, verbosity)
     writer.line()
     writer.text("", layout.counts_words(report), style="label")
@@ -106,13 +107,12 @@ def _verdict(writer: _Writer, report: Report) -> None:
         writer.text("why" if number == 1 else "", _numbered(causes, number) + cause.headline)
     if len(verdict.causes) > len(causes):
         writer.text("", f"and {len(verdict.causes) - len(causes)} more (-v shows them all)")
-    # Where something is broken, remarks can wait.
-    remark = Severity.INFO if verdict.state is VerdictState.HEALTHY else Severity.WARNING
-    notes = layout.grouped(layout.unexplained(report, remark), 1)
-    for number, shown in enumerate(notes[:MOST_NOTES]):
-        mark, name = layout.MARKS[shown.finding.severity.value]
-        more = f" (and {shown.more} more)" if shown.more else ""
-        writer.text("note" if number == 0 else "", f"{mark} {name}: {shown.finding.text}{more}", style="")
+    # Where something is broken, mere information can wait.
+    lowest = Severity.INFO if verdict.state is VerdictState.HEALTHY else Severity.WARNING
+    for number, remark in enumerate(layout.remarks(report, lowest)[:MOST_NOTES]):
+        mark, name = layout.MARKS[remark.severity]
+        more = f" (and {remark.count - 1} more)" if remark.count > 1 else ""
+        writer.text("note" if number == 0 else "", f"{mark} {name}: {remark.text}{more}")
     for number, cause in enumerate(causes, 1):
         writer.text("because" if number == 1 else "", _numbered(causes, number) + cause.text)
     for number, impact in enumerate(verdict.impact[:MOST_IMPACT]):
@@ -208,6 +208,22 @@ def _findings(writer: _Writer, report: Report, verbosity: int) -> None:
             writer.text("from", "; ".join(finding.because), style="label")
         if more:
             writer.text("", f"and {more} more like this (-v shows them all)", style="label")
+
+
+def _servers(writer: _Writer, report: Report, verbosity: int) -> None:
+    """Servers against records, where they differ."""
+    from tabulate import tabulate
+
+    shown = report.dns if verbosity else report.dns[:MOST_CAUSES]
+    for matrix in shown:
+        writer.line()
+        writer.line(Piece(f"  DNS servers and records of {matrix.domain}", "label"))
+        headers, rows = layout.matrix_rows(matrix)
+        table = tabulate([[visible(cell) for cell in row] for row in rows], headers=headers, disable_numparse=True)
+        for text in table.splitlines():
+            writer.line(Piece("  "), Piece(text.rstrip()))
+    if len(report.dns) > len(shown):
+        writer.text("", f"and {len(report.dns) - len(shown)} more domains (-v shows them all)", style="label", indent=2)
 
 
 def _not_checked(writer: _Writer, report: Report, verbosity: int) -> None:

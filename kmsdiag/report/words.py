@@ -51,11 +51,7 @@ class _CommandFormatter(string.Formatter):
         text = str(value)
         if format_spec == "words":
             words = text.split()
-            return (
-                " ".join(words)
-                if all(_SAFE.fullmatch(word.removeprefix("-").removeprefix("@")) for word in words)
-                else "<…>"
-            )
+            return " ".join(words) if all(_SAFE.fullmatch(word.lstrip("-@+")) for word in words) else "<…>"
         if _SAFE.fullmatch(text) and format_spec != "quoted":
             return text
         # An option stays one however it is quoted; what can't be seen has no place in a command.

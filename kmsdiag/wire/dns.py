@@ -23,6 +23,7 @@ PAYLOAD: Final = 1232
 _HEADER: Final = struct.Struct("!HHHHHH")
 _RECORD: Final = struct.Struct("!HHIH")
 _SRV: Final = struct.Struct("!HHH")
+_SOA: Final = struct.Struct("!IIIII")
 _QUESTION: Final = struct.Struct("!HH")
 _OPT: Final = b"\0" + _RECORD.pack(OPT, PAYLOAD, 0, 0)
 
@@ -51,17 +52,27 @@ class SrvData(NamedTuple):
     target: str
 
 
+class SoaData(NamedTuple):
+    """Rdata of a SOA record, as far as it is read: the primary server's name and the serial number."""
+
+    primary: str
+    serial: int
+
+
 class Record(NamedTuple):
-    """One record of an answer: ``data`` is an address, a name, an SrvData, or None for types not read here."""
+    """One record: ``data`` is an address, a name, an SrvData, a SoaData, or None for types not read here."""
 
     name: str
     type: int
     ttl: int
-    data: str | SrvData | None
+    data: str | SrvData | SoaData | None
 
 
 class Message(NamedTuple):
-    """What is read of a message. ``referral`` is true for NS records without SOA in the authority section."""
+    """What is read of a message.
+
+    ``referral`` is true for NS records without SOA in the authority section; ``soa`` is the SOA record found there.
+    """
 
     id: int
     response: bool
@@ -73,6 +84,7 @@ class Message(NamedTuple):
     answers: tuple[Record, ...]
     referral: bool
     edns: bool
+    soa: Record | None = None
 
     @property
     def rcode_name(self) -> str:
@@ -80,13 +92,13 @@ class Message(NamedTuple):
         return RCODES.get(self.rcode, f"RCODE{self.rcode}")
 
 
-def encode_question(name: str, kind: int, number: int, *, edns: bool) -> bytes:
-    """One question with recursion desired.
+def encode_question(name: str, kind: int, number: int, *, edns: bool, recursion: bool = True) -> bytes:
+    """One question.
 
     Raises:
         DnsFormatError: not a name that DNS can carry.
     """
-    header = _HEADER.pack(number, 0x0100, 1, 0, 0, 1 if edns else 0)
+    header = _HEADER.pack(number, 0x0100 if recursion else 0, 1, 0, 0, 1 if edns else 0)
     return header + _encode_name(name) + _QUESTION.pack(kind, IN) + (_OPT if edns else b"")
 
 
@@ -164,7 +176,11 @@ def decode(wire: bytes, asked: str = "") -> Message:
             question = (name, parser.get_uint16())
             parser.get_uint16()
         records = tuple(_record(names) for _ in range(answers))
-        kinds = {_record(names).type for _ in range(authority)}
+        soa, referring = None, False
+        for _ in range(authority):
+            record = _record(names)
+            referring = referring or record.type == NS
+            soa = record if record.type == SOA else soa
         rcode, edns = flags & 15, False
         if not flags & 0x0200:
             for _ in range(additional):
@@ -182,8 +198,9 @@ def decode(wire: bytes, asked: str = "") -> Message:
         rcode,
         question,
         records,
-        NS in kinds and SOA not in kinds,
+        referring and soa is None,
         edns,
+        soa,
     )
 
 
@@ -191,15 +208,20 @@ def _record(names: _Names) -> Record:
     parser = names.parser
     owner = names.read()
     kind, family, ttl, length = _RECORD.unpack(parser.get_bytes(_RECORD.size))
-    data: str | SrvData | None = None
+    data: str | SrvData | SoaData | None = None
     if family != IN:
         # Another class (for OPT the field is a size): whatever it is, it is no answer about the Internet.
         parser.get_bytes(length)
-    elif kind in (SRV, CNAME, NS):
+    elif kind in (SRV, CNAME, NS, SOA):
         with parser.restrict_to(length):
             if kind == SRV:
                 priority, weight, port = _SRV.unpack(parser.get_bytes(_SRV.size))
                 data = SrvData(priority, weight, port, names.read())
+            elif kind == SOA:
+                primary = names.read()
+                names.read()
+                (serial, *_timers) = _SOA.unpack(parser.get_bytes(_SOA.size))
+                data = SoaData(primary, serial)
             else:
                 data = names.read()
     else:

@@ -169,7 +169,7 @@ def test_a_cut_answer_is_asked_for_again_over_tcp(lab: Lab, named: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "detail"),
     [
-        ("tcp dport 53 drop", "TCP: Timeout"),
+        ("tcp dport 53 drop", "TCP: timeout"),
         ("tcp dport 53 reject with tcp reset", "TCP: ECONNREFUSED"),
         ("tcp dport 53 reject with icmp type admin-prohibited", "TCP: EHOSTUNREACH"),
     ],
