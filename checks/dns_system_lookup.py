@@ -18,7 +18,7 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import LookupOutcome
 from kmsdiag.model.request import AddressQuery, MachineSettings, Request, SystemLookup
-from kmsdiag.model.target import Family, Subject
+from kmsdiag.model.target import Family, Subject, Target
 
 _WINDOWS = Fix(Where.CLIENT, "see what programs on a client get", "Resolve-DnsName {target}")
 _FLUSH = Fix(Where.CLIENT, "forget what the client keeps", "Clear-DnsClientCache")
@@ -65,17 +65,17 @@ META = CheckMeta(
             "{target}: neither DNS ({outcome}) nor the operating system ({reason}) gives an address to compare.",
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "No host name of {subject} is known that could be looked up."),
-        "off": Code(
-            Severity.NOT_ASSESSED,
-            "The operating system was not asked: the settings of this machine are no part of this run.",
-        ),
     },
     tags=frozenset({"dns", "machine"}),
     since="0.1",
     references=("Microsoft: TCP/IP host name resolution order", "RFC 3493 section 6.1"),
 )
 
-subjects = domains_and_hosts
+
+def subjects(target: Target) -> Iterator[Subject]:
+    """All domains and hosts where the run is about this machine; otherwise its resolver says nothing about them."""
+    if target.machine:
+        yield from domains_and_hosts(target)
 
 
 class _Dns(NamedTuple):
@@ -97,9 +97,7 @@ def _named(subject: Subject, seen: Evidence) -> list[Service]:
 
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
-    """The settings, discovery, and the operating system's lookup of each name; nothing where it is about others."""
-    if not seen.target.machine:
-        return
+    """The settings, discovery, and the operating system's lookup of each name."""
     yield MachineSettings()
     yield from discovery.ask(subject, seen)
     for service in _named(subject, seen):
@@ -108,9 +106,6 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
 
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding a name."""
-    if not seen.target.machine:
-        yield say("off", ())
-        return
     services = _named(subject, seen)
     for service in services:
         yield _judge_name(service, seen)

@@ -208,6 +208,7 @@ def _not_checked(
 ) -> tuple[NotChecked, ...]:
     """What was not looked at and why: what follows from a failure once a stage, each other reason once."""
     found: Counter[tuple[str, str]] = Counter()
+    same: dict[str, list[str]] = {}
     following: dict[str, tuple[set[str], set[str]]] = {}
     for view in views:
         for finding in view.findings:
@@ -219,7 +220,10 @@ def _not_checked(
                 titles.add(view.check)
                 paths.add(path)
             else:
-                found[view.check, finding.text] += 1
+                same.setdefault(finding.code, []).append(finding.text)
+    for code, texts in same.items():
+        # One example speaks for all that lack the same; JSON has every finding.
+        found[code.partition(".")[0], texts[0]] += len(texts)
     for stage, (titles, paths) in following.items():
         why = f"nothing to look at; it follows from the failure at stage {stage} of {shorten(sorted(paths))}"
         found[", ".join(sorted(titles)), why] += 1

@@ -59,7 +59,7 @@ class ResultView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NotChecked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that was not looked at, and why; ``count`` times the same."""
+    """Something that was not looked at, and why; ``count`` like it, of which this is the first."""
 
     what: str
     why: str

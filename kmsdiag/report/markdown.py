@@ -64,7 +64,7 @@ def render(report: Report) -> str:
     if report.not_checked:
         out += ["## Not checked", ""]
         for gap in report.not_checked:
-            times = f" ({gap.count} times)" if gap.count > 1 else ""
+            times = f" (and {gap.count - 1} more)" if gap.count > 1 else ""
             out.append(f"- {escape(gap.what)}: {escape(gap.why)}{times}")
         out.append("")
     vantage = report.vantage

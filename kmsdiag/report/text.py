@@ -233,7 +233,7 @@ def _not_checked(writer: _Writer, report: Report, verbosity: int) -> None:
     writer.line()
     most = len(missing) if verbosity else 6
     for number, gap in enumerate(missing[:most]):
-        times = f" ({gap.count} times)" if gap.count > 1 else ""
+        times = f" (and {gap.count - 1} more)" if gap.count > 1 else ""
         text = f"{gap.what}: {gap.why}{times}"
         if number == 0:
             writer.line(Piece("? not checked", "not_assessed"))

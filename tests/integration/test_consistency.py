@@ -248,8 +248,10 @@ def test_misspelt_records(lab: Lab, primary: str) -> None:
     report = check(lab, "misspelt.test", "beside.test", "same.test", servers=[primary])
     found = words(report, "dns_misspelt")
     assert sorted(found["found"]) == [
-        ("_vmlcs._tcp.misspelt.test holds an SRV record (kms1.misspelt.test:1688);"
-        " clients ask for _vlmcs._tcp.misspelt.test only."),
+        (
+            "_vmlcs._tcp.misspelt.test holds an SRV record (kms1.misspelt.test:1688);"
+            " clients ask for _vlmcs._tcp.misspelt.test only."
+        ),
         "beside.test holds an SRV record (kms2.beside.test:1688); clients ask for _vlmcs._tcp.beside.test only.",
     ]
     assert found["none"] == ["same.test has no KMS record under a near-miss name (8 names tried)."]
