@@ -2,6 +2,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,9 @@ import pytest
 import typer
 
 from kmsdiag.cli import app
+from kmsdiag.diagnosis import judge
 from kmsdiag.registry import discover
+from tests.labruns import runs
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -137,3 +140,16 @@ def test_generated_pages_are_up_to_date() -> None:
         [sys.executable, str(ROOT / "docs/generate.py"), "--check"], capture_output=True, text=True, cwd=ROOT
     )
     assert (done.returncode, done.stdout) == (0, "generated files are up to date\n"), done.stdout + done.stderr
+
+
+def test_the_check_on_the_architecture_page_works(tmp_path: Path) -> None:
+    """The page's example is a check: it loads, asks, and says of the lab what it promises."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    found = re.search(r"^   ```python\n(.*?)^   ```$", page, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    (tmp_path / "dns_ttl.py").write_text(textwrap.dedent(found[1]), encoding="utf-8")
+    registry = discover(tmp_path).select(["dns_ttl"])
+    assert registry.broken == ()
+    report = judge(runs()["mixed"].bundle, registry)
+    said = {finding.code for result in report.results for finding in result.findings}
+    assert said == {"dns_ttl.same"}
