@@ -133,7 +133,10 @@ class Inquiry:
         return ready
 
     def give_up(self, reason: str) -> None:
-        """Leave every open question unanswered."""
+        """Leave every open question unanswered, and those that resting units would have put next."""
+        for unit in self.units:
+            if unit.scheduled:
+                self.ask(unit)
         for request in list(self._waiters):
             self.feed(request, reason)
 
