@@ -81,7 +81,7 @@ META = CheckMeta(
         "off": Code(Severity.NOT_ASSESSED, "The way to silent hosts is not followed: it was switched off."),
         "nothing": Code(Severity.NOT_ASSESSED, "No address of {subject} is known to which there could be a way."),
     },
-    tags=frozenset({"tcp", "network"}),
+    tags=frozenset({"tcp", "trace", "network"}),
     since="0.1",
     references=("RFC 792", "RFC 4443", "Microsoft: Error 0xC004F074 when you activate Windows (KB 974998)"),
 )

@@ -183,7 +183,11 @@ def command(
     everything = load_all(checks_dir)
     rules = policy(everything)
     registry = select(everything, only, skip)
-    settings = ProbeSettings(timeout=timeout, source=_source(source))
+    settings = ProbeSettings(
+        timeout=timeout,
+        source=_source(source),
+        foresee_traces=target.trace and any("trace" in check.module.META.tags for check in registry.checks),
+    )
     budget = Budget(
         seconds=deadline or (_WATCHING if until_healthy else _ONE_RUN), concurrency=connection_limit(concurrency)
     )

@@ -23,7 +23,8 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``timeout`` is seconds for one question (Linux learns after 3.1 s that a local address has no machine); ``source``
     the local address to ask from ("" for any). ``via`` leads into the lab, and ``elsewhere`` is where everything goes
     that ``via`` does not know: a lab address never leaves loopback. ``resolvers`` and ``machine`` are the settings of a
-    machine in the lab; None reads those of this one.
+    machine in the lab; None reads those of this one. ``foresee_traces`` begins to follow the way to an address that
+    stays silent before anybody asks for it, so that a silent host costs one time limit and not two.
     """
 
     timeout: float = 3.5
@@ -32,6 +33,7 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: tuple[str, int] | None = None
     resolvers: tuple[str, ...] | None = None
     machine: MachineAnswer | None = None
+    foresee_traces: bool = False
 
     def place(self, address: str, port: int) -> tuple[str, int]:
         """Where to connect for this address and port."""

@@ -27,7 +27,7 @@ from kmsdiag.probes.tcp import open_socket, read_icmp
 FARTHEST: Final = 20
 """Routers that a packet may pass at most."""
 
-LONGEST: Final = 2.0
+LONGEST: Final = 1.5
 """Seconds for one trace, also where --timeout gives more: a router answers at once or not at all."""
 
 SPACING: Final = 0.01
