@@ -96,8 +96,9 @@ def _subject_paths(subject: Subject, seen: Evidence, faults: list[Fault]) -> Ite
             )
             faults.append(_srv_fault(subject, query, answer, path))
             yield path
+    refusing = clocks.refusing(subject, seen) if seen.target.clock else {}
     for service in discovery.services(subject, seen):
-        yield _service_path(subject, service, seen, faults)
+        yield _service_path(subject, service, seen, faults, refusing)
 
 
 def _srv_stage(query: SrvQuery, answer: SrvAnswer) -> StageResult:
@@ -126,7 +127,9 @@ def _srv_fault(subject: Subject, query: SrvQuery, answer: SrvAnswer, path: Path)
     return Fault(f"srv.{answer.outcome}", Stage.SRV, thing, args, path.key, subject.name)
 
 
-def _service_path(subject: Subject, service: Service, seen: Evidence, faults: list[Fault]) -> Path:
+def _service_path(
+    subject: Subject, service: Service, seen: Evidence, faults: list[Fault], refusing: Mapping[str, float]
+) -> Path:
     domain = _domain_of(subject)
     key = (domain, service.target, service.port)
     base: dict[str, Scalar] = {"target": service.target, "port": service.port}
@@ -147,7 +150,6 @@ def _service_path(subject: Subject, service: Service, seen: Evidence, faults: li
     if named.state is State.FAIL:
         faults.append(_name_fault(subject, service, seen, base, key))
     else:
-        refusing = clocks.refusing(subject, seen) if seen.target.clock else {}
         routes = tuple(
             _with_clock(_route(service, address, seen, base, key, faults), refusing, base, key, faults)
             for address in discovery.addresses(service, seen)

@@ -1,10 +1,12 @@
 """Puts questions to the real network: the live answerer."""
 
 import asyncio
+import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
 from kmsdiag.model.answer import Answer, TcpAnswer, TraceAnswer
+from kmsdiag.model.outcome import TraceOutcome
 from kmsdiag.model.request import (
     AddressQuery,
     ClockQuery,
@@ -25,8 +27,11 @@ from kmsdiag.probes.settings import ProbeSettings
 SILENCE: Final = 0.25
 """Part of the time limit after which an address counts as probably silent."""
 
-FORESEEN: Final = 8
-"""Ways that are followed before anybody asks for them."""
+MOST: Final = 8
+"""Ways that are followed in one run: silent hosts mostly end in one place."""
+
+FORESEEN: Final = 3
+"""The same where ways are followed before anybody asks: more of them would cost more than one time limit."""
 
 
 class LiveAnswerer:
@@ -62,8 +67,7 @@ class LiveAnswerer:
             case TcpConnect():
                 return await self._connect(request)
             case TcpTrace():
-                begun = self._traces.get((request.address, request.port))
-                return await (trace.ask(request, self._settings) if begun is None else asyncio.shield(begun))
+                return await self._follow(request)
             case RpcBind():
                 return await rpc.ask(request, self._settings)
             case ClockQuery():
@@ -83,8 +87,22 @@ class LiveAnswerer:
             await asyncio.wait({connecting}, timeout=self._settings.timeout * SILENCE)
             if not connecting.done() and len(self._traces) < FORESEEN:
                 way = TcpTrace(address=request.address, port=request.port)
-                following = asyncio.ensure_future(trace.ask(way, self._settings))
-                self._traces[request.address, request.port] = following
+                self._begin(way)
             return await connecting
         finally:
             connecting.cancel()
+
+    async def _follow(self, request: TcpTrace) -> TraceAnswer:
+        begun = self._traces.get((request.address, request.port))
+        if begun is None:
+            most = FORESEEN if self._settings.foresee_traces else MOST
+            if len(self._traces) >= most:
+                at = datetime.datetime.now(datetime.UTC)
+                detail = f"the ways to {most} other silent addresses of this run were followed already"
+                return TraceAnswer(at=at, outcome=TraceOutcome.NOT_POSSIBLE, detail=detail)
+            begun = self._begin(request)
+        return await asyncio.shield(begun)
+
+    def _begin(self, way: TcpTrace) -> asyncio.Task[TraceAnswer]:
+        task = self._traces[way.address, way.port] = asyncio.ensure_future(trace.ask(way, self._settings))
+        return task
