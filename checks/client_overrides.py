@@ -164,13 +164,7 @@ def _why_no_host(host: str) -> str:
 
 def _host(override: KmsOverride, settings: MachineAnswer) -> Subject:
     """The host as it is probed; to a bare name Windows appends the primary suffix."""
-    name = override.host.removeprefix("[").removesuffix("]")
-    literal = as_address(name)
-    if literal is None:
-        name = name.removesuffix(".")
-        if "." not in name and settings.primary_suffix:
-            name = f"{name}.{settings.primary_suffix}"
-    return Subject(SubjectKind.HOST, literal or name, override.port or KMS_PORT)
+    return discovery.override_host(override.host, override.port, settings.primary_suffix)
 
 
 def _in_force(kms: KmsClient) -> list[KmsOverride]:

@@ -139,9 +139,25 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
 def overridden(seen: Evidence) -> list[Subject]:
     """Hosts that are set by hand on this machine: where one is, DNS is not asked at all."""
     answer = seen.get(MachineSettings()) if seen.target.machine else None
-    found = () if answer is None or answer.kms is None else answer.kms.overrides
-    subjects = (Subject(SubjectKind.HOST, one.host, one.port or KMS_PORT) for one in found if one.host)
+    if answer is None or answer.kms is None:
+        return []
+    subjects = (
+        override_host(one.host, one.port, answer.primary_suffix)
+        for one in answer.kms.overrides
+        if one.host and one.view == "64"
+    )
     return list(dict.fromkeys(subjects))
+
+
+def override_host(host: str, port: int, primary_suffix: str) -> Subject:
+    """The host as it is probed; to a bare name Windows appends the primary suffix."""
+    name = host.removeprefix("[").removesuffix("]")
+    address = literal(name)
+    if address is None:
+        name = name.removesuffix(".")
+        if "." not in name and primary_suffix:
+            name = f"{name}.{primary_suffix}"
+    return Subject(SubjectKind.HOST, address or name, port or KMS_PORT)
 
 
 def random_label(seen: Evidence) -> str:
