@@ -246,33 +246,21 @@ def _suffixes(texts: list[str]) -> tuple[str, ...]:
 
 
 def _run(target: "Target", registry: "Registry", settings: "ProbeSettings", budget: "Budget", label: str) -> "Bundle":
-    import asyncio
-
     from kmsdiag import api
-    from kmsdiag.cli.live import progress, stopping
+    from kmsdiag.cli.live import gather
 
     where: Vantage = api.here(label)
-
-    # Not the coroutine's result: at its end asyncio.run restores SIGINT, and that prints a task's result to a string.
-    kept: list[Bundle] = []
-
-    async def run() -> None:
-        async with stopping() as stop:
-            with progress() as on_progress:
-                kept.append(
-                    await api.record(
-                        target,
-                        registry=registry,
-                        settings=settings,
-                        budget=budget,
-                        vantage=where,
-                        stop=stop,
-                        on_progress=on_progress,
-                    )
-                )
-
-    asyncio.run(run())
-    return kept[0]
+    return gather(
+        lambda stop, on_progress: api.record(
+            target,
+            registry=registry,
+            settings=settings,
+            budget=budget,
+            vantage=where,
+            stop=stop,
+            on_progress=on_progress,
+        )
+    )
 
 
 def _read_domains(name: str | None) -> list[str]:

@@ -18,7 +18,10 @@ from kmsdiag.cli.options import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+
     from kmsdiag.bundle import Bundle
+    from kmsdiag.cli.live import ProgressCallback
     from kmsdiag.lab.world import Scenario
     from kmsdiag.registry import Registry
 
@@ -85,23 +88,20 @@ def _all(registry: "Registry") -> int:
 
 
 def _run(world: "Scenario", registry: "Registry") -> "Bundle":
-    import asyncio
-
     from kmsdiag import api
-    from kmsdiag.cli.live import progress, stopping
+    from kmsdiag.cli.live import gather
     from kmsdiag.lab.world import running
     from kmsdiag.model.report import Vantage
 
-    async def run() -> "Bundle":
-        async with running(world) as lab, stopping() as stop:
-            with progress() as on_progress:
-                return await api.record(
-                    world.target(),
-                    registry=registry,
-                    settings=lab.settings,
-                    vantage=Vantage(label="lab"),
-                    stop=stop,
-                    on_progress=on_progress,
-                )
+    async def record(stop: "asyncio.Event", on_progress: "ProgressCallback | None") -> "Bundle":
+        async with running(world) as lab:
+            return await api.record(
+                world.target(),
+                registry=registry,
+                settings=lab.settings,
+                vantage=Vantage(label="lab"),
+                stop=stop,
+                on_progress=on_progress,
+            )
 
-    return asyncio.run(run())
+    return gather(record)

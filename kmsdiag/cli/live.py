@@ -5,7 +5,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +103,20 @@ def progress() -> Iterator[ProgressCallback | None]:
                 status.update(f"asking … {state.asked - state.open} of {state.asked} questions answered")
 
         yield show
+
+
+def gather(record: "Callable[[asyncio.Event, ProgressCallback | None], Awaitable[Bundle]]") -> "Bundle":
+    """Run the questions in a loop of their own, with Ctrl-C and progress; ``record`` gets both."""
+    # Not the coroutine's result: at its end asyncio.run restores SIGINT, and that prints a task's result to a string.
+    kept: list[Bundle] = []
+
+    async def run() -> None:
+        async with stopping() as stop:
+            with progress() as on_progress:
+                kept.append(await record(stop, on_progress))
+
+    asyncio.run(run())
+    return kept[0]
 
 
 def finish(
