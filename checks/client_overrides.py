@@ -17,7 +17,7 @@ from kmsdiag.model.answer import KmsClient, KmsOverride, MachineAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import TcpOutcome
-from kmsdiag.model.request import MachineSettings, Request, RpcBind, TcpConnect
+from kmsdiag.model.request import MachineSettings, Request, RpcBind
 from kmsdiag.model.target import (
     KMS_PORT,
     Subject,
@@ -212,7 +212,7 @@ def ask(_subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
 
 def _probes(endpoint: discovery.Endpoint, seen: Evidence) -> Iterator[Request[Any]]:
     address, port = endpoint.address, endpoint.service.port
-    connects = [TcpConnect(address=address, port=port, attempt=number + 1) for number in range(seen.target.tries)]
+    connects = discovery.connects(address, port, seen)
     yield from connects
     answers = (seen.get(connect) for connect in connects)
     if any(answer is not None and answer.outcome is TcpOutcome.OPEN for answer in answers):

@@ -129,10 +129,7 @@ def _binds(endpoint: Endpoint, seen: Evidence) -> tuple[RpcBind, RpcBind]:
 
 
 def _connects(endpoint: Endpoint, seen: Evidence) -> list[TcpConnect]:
-    return [
-        TcpConnect(address=endpoint.address, port=endpoint.service.port, attempt=number + 1)
-        for number in range(seen.target.tries)
-    ]
+    return discovery.connects(endpoint.address, endpoint.service.port, seen)
 
 
 def _opened(endpoint: Endpoint, seen: Evidence) -> bool:

@@ -97,10 +97,7 @@ subjects = domains_and_hosts
 
 
 def _connects(endpoint: Endpoint, seen: Evidence) -> list[TcpConnect]:
-    return [
-        TcpConnect(address=endpoint.address, port=endpoint.service.port, attempt=number + 1)
-        for number in range(seen.target.tries)
-    ]
+    return discovery.connects(endpoint.address, endpoint.service.port, seen)
 
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:

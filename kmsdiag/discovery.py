@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import AddressAnswer, SrvAnswer, SrvRecord
 from kmsdiag.model.evidence import Evidence
-from kmsdiag.model.request import AddressQuery, MachineSettings, Request, SrvQuery
+from kmsdiag.model.request import AddressQuery, MachineSettings, Request, SrvQuery, TcpConnect
 from kmsdiag.model.target import KMS_PORT, SYSTEM, Family, Subject, SubjectKind, as_address, split_server
 
 ROOT = "."
@@ -134,6 +134,11 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     yield from srv_queries(subject, seen)
     for service in services(subject, seen):
         yield from address_queries(service, seen)
+
+
+def connects(address: str, port: int, seen: Evidence) -> list[TcpConnect]:
+    """The connection attempts that one address and port gets in this run."""
+    return [TcpConnect(address=address, port=port, attempt=number + 1) for number in range(seen.target.tries)]
 
 
 def overridden(seen: Evidence) -> list[Subject]:

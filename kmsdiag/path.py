@@ -234,7 +234,7 @@ def _name_fault(subject: Subject, service: Service, seen: Evidence, base: Args, 
 
 def connects(address: str, port: int, seen: Evidence) -> list[TcpAnswer]:
     """What is known of all connection attempts to one address and port."""
-    requests = (TcpConnect(address=address, port=port, attempt=n + 1) for n in range(seen.target.tries))
+    requests = discovery.connects(address, port, seen)
     return [answer for request in requests if (answer := seen.get(request)) is not None]
 
 
