@@ -8,7 +8,6 @@ import msgspec
 from kmsdiag.model.answer import (
     AddressAnswer,
     Answer,
-    AnyAnswer,
     ClockAnswer,
     LookupAnswer,
     MachineAnswer,
@@ -19,10 +18,13 @@ from kmsdiag.model.answer import (
     TcpAnswer,
     TraceAnswer,
 )
+from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.report import Vantage
 from kmsdiag.model.request import (
     AddressQuery,
+    AnyAnswer,
     AnyRequest,
+    Captures,
     ClockQuery,
     MachineSettings,
     NsQuery,
@@ -116,6 +118,7 @@ _ANSWERS: Final[dict[type, type]] = {
     RpcBind: RpcAnswer,
     ClockQuery: ClockAnswer,
     MachineSettings: MachineAnswer,
+    Captures: CaptureAnswer,
 }
 
 

@@ -19,7 +19,7 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding, Scalar, Severity
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import MACHINE, RUN, Subject, SubjectKind, Target
+from kmsdiag.model.target import CAPTURES, MACHINE, RUN, Subject, SubjectKind, Target
 
 __all__ = [
     "Check",
@@ -28,6 +28,7 @@ __all__ = [
     "Fix",
     "Severity",
     "Where",
+    "captures",
     "domains",
     "domains_and_hosts",
     "say",
@@ -91,6 +92,12 @@ def this_machine(target: Target) -> Iterator[Subject]:
     """The subject of a check about the settings of this machine, where the run is about them."""
     if target.machine:
         yield MACHINE
+
+
+def captures(target: Target) -> Iterator[Subject]:
+    """The subject of a check about packet captures, where the run has any."""
+    if target.captures:
+        yield CAPTURES
 
 
 def whole_run(_target: Target) -> Iterator[Subject]:

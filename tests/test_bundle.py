@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from kmsdiag import bundle as bundles
 from kmsdiag import diagnosis
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, BundleError, decode, encode, make_facts, make_gaps
-from kmsdiag.model.answer import AnyAnswer
 from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.model.path import VerdictState
-from kmsdiag.model.request import AnyRequest, TcpConnect
+from kmsdiag.model.request import AnyAnswer, AnyRequest, TcpConnect
 from kmsdiag.registry import discover
 from tests.conftest import World, record
 from tests.labruns import NAMES, runs

@@ -240,17 +240,3 @@ class MachineAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="
     devolution: bool | None = None
     kms: KmsClient | None = None
     problems: tuple[str, ...] = ()
-
-
-AnyAnswer = (
-    SrvAnswer
-    | AddressAnswer
-    | SoaAnswer
-    | NsAnswer
-    | LookupAnswer
-    | TcpAnswer
-    | TraceAnswer
-    | RpcAnswer
-    | ClockAnswer
-    | MachineAnswer
-)

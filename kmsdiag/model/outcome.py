@@ -21,6 +21,8 @@ class Stage(StrEnum):
     NAME = "name"
     TCP = "tcp"
     RPC = "rpc"
+    REQUEST = "request"
+    ANSWER = "answer"
     CLOCK = "clock"
 
 
@@ -157,3 +159,78 @@ class LookupOutcome(StrEnum):
     def state(self) -> State:
         """Whether a program on this machine would get an address."""
         return State.OK if self is LookupOutcome.FOUND else State.FAIL
+
+
+class ConversationOutcome(StrEnum):
+    """How a captured conversation with a KMS host ended, in the order in which a client meets these ends."""
+
+    UNANSWERED = "unanswered"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    HANDSHAKE_FAILED = "handshake_failed"
+    CONNECT_ONLY = "connect_only"
+    CLOSED_EARLY = "closed_early"
+    NOT_KMS = "not_kms"
+    BIND_UNANSWERED = "bind_unanswered"
+    BIND_CLOSED = "bind_closed"
+    BIND_RESET = "bind_reset"
+    BIND_NAK = "bind_nak"
+    BIND_REJECTED = "bind_rejected"
+    BIND_FAULT = "bind_fault"
+    OTHER_PROTOCOL = "other_protocol"
+    BOUND = "bound"
+    REQUEST_UNANSWERED = "request_unanswered"
+    REQUEST_CLOSED = "request_closed"
+    REQUEST_RESET = "request_reset"
+    REQUEST_FAULT = "request_fault"
+    REQUEST_ABORTED = "request_aborted"
+    MALFORMED = "malformed"
+    HOST_REFUSED = "host_refused"
+    BELOW_THRESHOLD = "below_threshold"
+    ACTIVATED = "activated"
+    NOT_KNOWN = "not_known"
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of a path that this outcome belongs to."""
+        return _CONVERSATIONS[self][0]
+
+    @property
+    def state(self) -> State:
+        """What it means for the client; nothing where it did not try to activate, or the capture lacks the end."""
+        return _CONVERSATIONS[self][1]
+
+    @property
+    def words(self) -> str:
+        """The outcome as a reader would say it."""
+        return _CONVERSATIONS[self][2]
+
+
+_C = ConversationOutcome
+_CONVERSATIONS = {
+    _C.UNANSWERED: (Stage.TCP, State.FAIL, "no answer to the SYN"),
+    _C.REFUSED: (Stage.TCP, State.FAIL, "connection refused (RST to the SYN)"),
+    _C.UNREACHABLE: (Stage.TCP, State.FAIL, "an ICMP error answered the SYN"),
+    _C.HANDSHAKE_FAILED: (Stage.TCP, State.FAIL, "the handshake was not completed"),
+    _C.CONNECT_ONLY: (Stage.TCP, State.UNKNOWN, "connected and hung up (a port test)"),
+    _C.CLOSED_EARLY: (Stage.RPC, State.FAIL, "the host hung up before the client asked"),
+    _C.NOT_KMS: (Stage.RPC, State.UNKNOWN, "the client did not speak KMS"),
+    _C.BIND_UNANSWERED: (Stage.RPC, State.FAIL, "no answer to the bind"),
+    _C.BIND_CLOSED: (Stage.RPC, State.FAIL, "the host hung up on the bind"),
+    _C.BIND_RESET: (Stage.RPC, State.FAIL, "the bind was answered by a reset"),
+    _C.BIND_NAK: (Stage.RPC, State.FAIL, "bind refused (bind_nak)"),
+    _C.BIND_REJECTED: (Stage.RPC, State.FAIL, "the KMS interface was rejected"),
+    _C.BIND_FAULT: (Stage.RPC, State.FAIL, "the bind was answered by a fault"),
+    _C.OTHER_PROTOCOL: (Stage.RPC, State.FAIL, "another protocol answered"),
+    _C.BOUND: (Stage.RPC, State.OK, "bound, and nothing was asked"),
+    _C.REQUEST_UNANSWERED: (Stage.REQUEST, State.FAIL, "no answer to the request"),
+    _C.REQUEST_CLOSED: (Stage.REQUEST, State.FAIL, "the host hung up on the request"),
+    _C.REQUEST_RESET: (Stage.REQUEST, State.FAIL, "the request was answered by a reset"),
+    _C.REQUEST_FAULT: (Stage.REQUEST, State.FAIL, "the request was answered by an RPC fault"),
+    _C.REQUEST_ABORTED: (Stage.REQUEST, State.FAIL, "the client broke off while it sent or waited"),
+    _C.MALFORMED: (Stage.ANSWER, State.FAIL, "the response can't be read"),
+    _C.HOST_REFUSED: (Stage.ANSWER, State.FAIL, "the host refused (HRESULT)"),
+    _C.BELOW_THRESHOLD: (Stage.ANSWER, State.FAIL, "answered, but the count is below what the client needs"),
+    _C.ACTIVATED: (Stage.ANSWER, State.OK, "answered with success"),
+    _C.NOT_KNOWN: (Stage.ANSWER, State.UNKNOWN, "the capture lacks the end"),
+}

@@ -18,7 +18,8 @@ from kmsdiag.model.answer import (
     TcpAnswer,
     TraceAnswer,
 )
-from kmsdiag.model.target import SYSTEM, Family, Unsigned16, join_host_port
+from kmsdiag.model.capture import CaptureAnswer
+from kmsdiag.model.target import SYSTEM, CaptureFile, Family, Selection, Unsigned16, join_host_port
 
 A = TypeVar("A", bound=Answer, covariant=True)
 
@@ -191,6 +192,36 @@ class MachineSettings(Request[MachineAnswer], frozen=True, kw_only=True, omit_de
         return "settings of this machine"
 
 
+class Captures(Request[CaptureAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="captures"):
+    """What the captures of a run say together, in the order of their first packets."""
+
+    files: tuple[CaptureFile, ...]
+    selection: Selection = Selection()
+
+    @property
+    def connects(self) -> bool:
+        """Reading files opens no connection."""
+        return False
+
+    def __str__(self) -> str:
+        first = self.files[0].label if self.files else "none"
+        return f"captures {first}" + (f" and {len(self.files) - 1} more" if len(self.files) > 1 else "")
+
+
+AnyAnswer = (
+    SrvAnswer
+    | AddressAnswer
+    | SoaAnswer
+    | NsAnswer
+    | LookupAnswer
+    | TcpAnswer
+    | TraceAnswer
+    | RpcAnswer
+    | ClockAnswer
+    | MachineAnswer
+    | CaptureAnswer
+)
+
 AnyRequest = (
     SrvQuery
     | AddressQuery
@@ -202,6 +233,7 @@ AnyRequest = (
     | RpcBind
     | ClockQuery
     | MachineSettings
+    | Captures
 )
 
 

@@ -4,6 +4,7 @@ Everything a person types is normalised here once, so that equal things compare 
 names are lower-case, in A-label form and without the final dot.
 """
 
+import datetime
 import ipaddress
 import re
 from enum import StrEnum
@@ -40,6 +41,7 @@ class SubjectKind(StrEnum):
     DOMAIN = "domain"
     HOST = "host"
     MACHINE = "machine"
+    CAPTURES = "captures"
     RUN = "run"
 
 
@@ -68,6 +70,9 @@ class Subject(msgspec.Struct, frozen=True):
 MACHINE = Subject(SubjectKind.MACHINE, "this machine")
 """The subject of a check about the machine that kmsdiag runs on."""
 
+CAPTURES = Subject(SubjectKind.CAPTURES, "captures")
+"""The subject of a check about all packet captures of the run."""
+
 RUN = Subject(SubjectKind.RUN, "all")
 """The one subject of a check about everything together."""
 
@@ -89,6 +94,26 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     machines: int | None = None
 
 
+class CaptureFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One capture: its name without folders, its size in bytes and a cheap hash of its ends; never a path."""
+
+    label: str
+    size: int = 0
+    hash: str = ""
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which conversations and lookups count: of these clients, with these hosts, in this time.
+
+    Clients and hosts are addresses, networks or names; ``since`` and ``until`` are UTC and hold for a conversation's first frame. Empty means all.
+    """
+
+    clients: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole question of one run.
 
@@ -97,6 +122,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the same on replay (an interface UUID that nobody registered, a label that nobody made). ``suffixes`` are DNS
     suffixes of the clients besides those of the machine. ``clock``, ``trace`` and ``machine`` say whether clocks are
     compared, the way to silent hosts is followed, and the settings of this machine are part of the question.
+    ``captures`` are the packet captures of the run, in the order of their first packets; ``selection`` narrows them.
     """
 
     domains: tuple[str, ...] = ()
@@ -111,6 +137,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: bool = True
     trace: bool = True
     machine: bool = False
+    captures: tuple[CaptureFile, ...] = ()
+    selection: Selection = Selection()
 
 
 def join_host_port(host: str, port: int) -> str:
