@@ -105,7 +105,8 @@ class CaptureFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Which conversations and lookups count: of these clients, with these hosts, in this time.
 
-    Clients and hosts are addresses, networks or names; ``since`` and ``until`` are UTC and hold for a conversation's first frame. Empty means all.
+    Clients and hosts are addresses, networks or names; ``since`` and ``until`` are UTC and hold for a conversation's
+    first frame. Empty means all.
     """
 
     clients: tuple[str, ...] = ()
