@@ -14,13 +14,12 @@ from typing import Any
 
 from kmsdiag import discovery
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts, say
-from kmsdiag.clocks import Clock, Machine, best, is_here_wrong, machines, queries
+from kmsdiag.clocks import Clock, Reading, clock_of, is_here_wrong, machines, queries, readings
 from kmsdiag.knowledge.limits import CLOCK_TOLERANCE, CLOCK_WARNING
-from kmsdiag.model.answer import ClockAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import ClockOutcome
-from kmsdiag.model.request import ClockQuery, ClockSource, Request
+from kmsdiag.model.request import ClockSource, Request
 from kmsdiag.model.target import Subject
 
 _STATUS = Fix(Where.KMS_HOST, "see what sets its clock", "w32tm /query /status")
@@ -144,24 +143,22 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
         yield say("off", (), subject=str(subject))
         return
     asked = tuple(dict.fromkeys(ask(subject, seen)))
-    known = machines(subject, seen)
-    if not known:
+    heard = readings(subject, seen)
+    if not heard:
         for request in asked:
             seen[request]
         yield say("nothing", asked, subject=str(subject))
         return
     complete = all(seen.get(request) is not None for request in asked)
     clocks = []
-    for machine in known:
-        answers = [(query, answer) for query in queries(machine) if (answer := seen.get(query)) is not None]
-        told = [(query, answer) for query, answer in answers if answer.outcome is ClockOutcome.ANSWERED]
-        if told:
-            clock = best(machine, told)
+    for reading in heard:
+        clock = clock_of(reading)
+        if clock is not None:
             if not clock.sure:
-                yield _say_differ(machine, told)
+                yield _say_differ(reading)
             clocks.append(clock)
-        elif machine.is_host and len(answers) == len(ClockSource):
-            yield _say_unknown(machine, answers)
+        elif reading.machine.is_host and reading.complete:
+            yield _say_unknown(reading)
     yield from _compare(clocks, complete=complete)
     # Where a machine told nothing because it was not asked, the engine adds the gap.
 
@@ -223,20 +220,22 @@ def _say_clock(code: str, clock: Clock, **place: str) -> Finding:
     )
 
 
-def _say_differ(machine: Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Finding:
-    readings = tuple(
+def _say_differ(reading: Reading) -> Finding:
+    because = tuple(query for query, _answer in reading.told)
+    times = tuple(
         f"{_NAMES[query.source]} {_offset_words(answer.offset_s)} ± {_error_words(answer.error_s)}"
-        for query, answer in told
+        for query, answer in reading.told
     )
-    return say("sources_differ", tuple(query for query, _answer in told), machine=str(machine), readings=readings)
+    return say("sources_differ", because, machine=str(reading.machine), readings=times)
 
 
-def _say_unknown(machine: Machine, answers: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Finding:
+def _say_unknown(reading: Reading) -> Finding:
     tried = []
-    for query, answer in answers:
+    for query, answer in reading.answers:
         detail = "" if answer.outcome is ClockOutcome.REFUSED else answer.detail
         tried.append(f"{_NAMES[query.source]} {_WORDS[answer.outcome]}" + (f" ({detail})" if detail else ""))
-    return say("unknown", tuple(query for query, _answer in answers), machine=str(machine), tried=tuple(tried))
+    because = tuple(query for query, _answer in reading.answers)
+    return say("unknown", because, machine=str(reading.machine), tried=tuple(tried))
 
 
 def _offset_words(seconds: float) -> str:

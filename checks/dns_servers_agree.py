@@ -1,7 +1,7 @@
 """Whether all DNS servers say the same about a domain's KMS hosts.
 
-What it looks at: the SRV records of the domain from every configured server and from every authoritative server of its
-zone (without recursion), over UDP and TCP, with the zone's serial number.
+What it looks at: the SRV records of the domain from every configured server and from the authoritative servers of its
+zone (without recursion, the first 20 by name), over UDP and TCP, with the zone's serial number.
 Why it matters: a client believes the one server it asks. A secondary that stopped copying the zone sends its clients to
 hosts that are gone, and everybody else sees a healthy domain.
 What to do: mend the copying of the zone (transfer, notify, replication), or take the server out of the delegation.
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmsdiag import agreement, discovery
-from kmsdiag.agreement import Key, Role, ServerView
+from kmsdiag.agreement import Key, NameServer, Role, ServerView, Zone
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import DnsOutcome, State
 from kmsdiag.model.request import NsQuery, Request, SoaQuery, SrvQuery, Transport
-from kmsdiag.model.target import Subject, join_host_port
+from kmsdiag.model.target import Family, Subject, join_host_port
 
 _COPY = Fix(
     Where.DNS_SERVER,
@@ -29,7 +29,7 @@ _DIG = Fix(Where.HERE, "see its answer yourself", "dig {at:words} {name} SRV")
 META = CheckMeta(
     title="Agreement of the DNS servers",
     codes={
-        "agree": Code(Severity.OK, "All {count} servers of {domain} give the same records: {servers}."),
+        "agree": Code(Severity.OK, "All {count} servers asked about {domain} give the same records: {servers}."),
         "single": Code(Severity.OK, "{domain} is answered by one server only ({servers}): nothing to compare."),
         "differ": Code(
             Severity.ERROR,
@@ -73,6 +73,44 @@ META = CheckMeta(
             "{server} could not be asked about {domain}: {outcome}.",
             "What it says is not known; who asks it has the same trouble.",
             (_DIG,),
+        ),
+        "not_reached": Code(
+            Severity.INFO,
+            "{server}, a name server of zone {zone}, could not be asked from here: {outcome}.",
+            "What it says is not known. Clients ask a resolver, not this server, and whether that one reaches it is not"
+            " seen from here.",
+            (_DIG,),
+        ),
+        "no_address": Code(
+            Severity.WARNING,
+            "{server} is named as a server of zone {zone} and has no address: {outcome}.",
+            "No resolver can ask it. Often it is a domain controller that is gone; otherwise its address record is"
+            " missing, and the other servers carry the zone alone.",
+            (
+                Fix(
+                    Where.DNS_SERVER,
+                    "give it its address record, or take it out of the zone's name servers",
+                    "Get-DnsServerResourceRecord -ZoneName {zone} -RRType NS",
+                ),
+            ),
+        ),
+        "address_not_known": Code(
+            Severity.INFO,
+            "{server} is named as a server of zone {zone} and was not asked; no address of it is known: {outcomes}.",
+            "What it says is not known.",
+            (Fix(Where.HERE, "see its addresses yourself", "dig {at:words} {server} A {server} AAAA"),),
+        ),
+        "left_out": Code(
+            Severity.INFO,
+            "Zone {zone} has {count} name servers; the first {most} by name were asked, {left} were not.",
+            "A stale copy on one of those is not seen here.",
+            (
+                Fix(
+                    Where.DNS_SERVER,
+                    "if they are domain controllers: see whether all of them replicate",
+                    "dcdiag /e /test:Replications",
+                ),
+            ),
         ),
         "tcp_blocked": Code(
             Severity.WARNING,
@@ -128,16 +166,40 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
 
 
 def _judge_zone(subject: Subject, seen: Evidence) -> Iterator[Finding]:
+    """What is said of the zone and its name servers; the gap where a question that decides the zone is open."""
     zone = agreement.zone_of(subject, seen)
+    answers = [seen[query] for query in zone.asked]
     if not zone.name:
-        last = seen[zone.asked[-1]]
-        words = "the record's name is an alias" if last.chain else last.outcome.words
+        words = "the record's name is an alias" if answers[-1].chain else answers[-1].outcome.words
         yield say("no_zone", zone.asked, domain=subject.name, outcome=words)
         return
     query = NsQuery(name=zone.name, server=zone.server)
-    names = seen[query]
-    if not names.names:
-        yield say("no_zone", (*zone.asked, query), domain=subject.name, outcome=names.outcome.words)
+    names = seen[query].names
+    if not names:
+        yield say("no_zone", (*zone.asked, query), domain=subject.name, outcome=seen[query].outcome.words)
+    left = agreement.left_out(subject, seen)
+    if left:
+        yield say("left_out", (query,), zone=zone.name, count=len(names), most=len(names) - left, left=left)
+    for server in agreement.name_servers(subject, seen):
+        if not server.address:
+            yield from _judge_address(zone, server, seen)
+
+
+def _judge_address(zone: Zone, server: NameServer, seen: Evidence) -> Iterator[Finding]:
+    """What is said of a name server without an address; nothing while one may come yet."""
+    outcomes = {query: answer.outcome for query in server.queries if (answer := seen.get(query)) is not None}
+    if len(outcomes) < len(server.queries):
+        return
+    because = (NsQuery(name=zone.name, server=zone.server), *server.queries)
+    gone = DnsOutcome.NXDOMAIN in outcomes.values()
+    # A name without an address of the one family that was asked for may have one of the other.
+    if all(outcome.is_absence for outcome in outcomes.values()) and (gone or len(outcomes) == len(Family)):
+        words = (DnsOutcome.NXDOMAIN if gone else DnsOutcome.NODATA).words
+        yield say("no_address", because, server=server.name, zone=zone.name, outcome=words)
+    else:
+        told = tuple(f"{_RECORDS[query.family]}: {outcome.words}" for query, outcome in outcomes.items())
+        at = discovery.at(zone.server)
+        yield say("address_not_known", because, server=server.name, zone=zone.name, outcomes=told, at=at)
 
 
 def _place(view: ServerView) -> dict[str, str]:
@@ -159,10 +221,12 @@ def _judge_alone(subject: Subject, seen: Evidence, view: ServerView) -> Iterator
     if not view.knows:
         # An authoritative server that answers something is lame; one that does not answer is merely not known. What it
         # says at the end of an alias is about another name.
+        zone = agreement.zone_of(subject, seen).name
         if view.role is Role.AUTHORITATIVE and answer.outcome in _ANSWERS_SOMETHING and not answer.chain:
             words = "its answer is not authoritative" if _is_usable(answer.outcome) else answer.outcome.words
-            zone = agreement.zone_of(subject, seen).name
             yield say("lame", because, zone=zone, outcome=words, **_place(view))
+        elif view.role is Role.AUTHORITATIVE and not agreement.is_configured(view.server, seen):
+            yield say("not_reached", because, zone=zone, outcome=answer.outcome.words, **_place(view))
         else:
             yield say("could_not_ask", because, domain=subject.name, outcome=answer.outcome.words, **_place(view))
     elif view.tcp is not None and view.tcp.outcome in _NO_TCP:
@@ -211,6 +275,7 @@ _ANSWERS_SOMETHING = (
     DnsOutcome.REFERRAL,
     DnsOutcome.ERROR_RCODE,
 )
+_RECORDS = {Family.IPV4: "A", Family.IPV6: "AAAA"}
 _NO_TCP = (DnsOutcome.TIMEOUT, DnsOutcome.NOT_LISTENING, DnsOutcome.UNREACHABLE)
 
 

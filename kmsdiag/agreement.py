@@ -6,7 +6,7 @@ The check and the matrix of the report read the same views, so *absent* and *cou
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import SrvAnswer
 from kmsdiag.model.evidence import Evidence
@@ -17,6 +17,13 @@ from kmsdiag.model.target import SYSTEM, Subject, join_host_port, split_server
 
 Key = tuple[int, int, int, str]
 """Priority, weight, port and target of a record: all but its TTL, which a resolver counts down."""
+
+MAX_NAME_SERVERS: Final = 20
+"""Name servers of a zone that are asked, the first by name.
+
+In a large Active Directory each domain controller is one, and each costs four questions or more. A resolver does not
+look at all of them either: BIND takes 20 of a delegation (NS_PROCESSING_LIMIT, since CVE-2022-2795).
+"""
 
 
 class Role(StrEnum):
@@ -65,12 +72,21 @@ class ServerView(NamedTuple):
 class Zone(NamedTuple):
     """The zone that holds the KMS record, as far as it is known: its apex, and the server that knew it.
 
-    ``name`` is "" while, or where, no server tells it; ``asked`` are the questions put for it, in order.
+    ``name`` is "" while, or where, no server tells it. ``asked`` are the questions that decide it, in order; while one
+    of them is open, another zone may still turn out to be the one.
     """
 
     name: str
     server: str
     asked: tuple[SoaQuery, ...]
+
+
+class NameServer(NamedTuple):
+    """A name of the zone's NS records, the questions for its address, and the address; "" while none is known."""
+
+    name: str
+    queries: tuple[AddressQuery, ...]
+    address: str
 
 
 def configured(seen: Evidence) -> list[str]:
@@ -81,18 +97,26 @@ def configured(seen: Evidence) -> list[str]:
     return list(dict.fromkeys(servers))
 
 
-def zone_of(subject: Subject, seen: Evidence) -> Zone:
-    """Find the zone, asking one server after the other until one tells it.
+def is_configured(server: str, seen: Evidence) -> bool:
+    """Whether clients ask this server, whatever else it is."""
+    return split_server(server) in {split_server(one) for one in configured(seen)}
 
-    The record's own name comes first, because _tcp of a domain may be a zone of its own. No zone is taken for known
-    beyond a question that has no answer.
+
+def zone_of(subject: Subject, seen: Evidence) -> Zone:
+    """The zone that the first server tells, in the order in which they are configured.
+
+    The record's own name comes first, because _tcp of a domain may be a zone of its own. A server that has said nothing
+    yet keeps nobody waiting: meanwhile the next one's word is taken, so that its silence and that of a name server pass
+    at the same time. One that said something is heard out: what is asked in the end must not depend on who was faster.
     """
     record = f"_vlmcs._tcp.{subject.name}"
     asked: list[SoaQuery] = []
-    for server in seen.target.servers:
+    for server in configured(seen):
         for name in (record, subject.name):
             asked.append(SoaQuery(name=name, server=server))
             answer = seen.get(asked[-1])
+            if answer is None and name == record:
+                break
             # Behind an alias the zone is that of another name, whose servers know nothing of this one.
             if answer is None or answer.chain:
                 return Zone("", "", tuple(asked))
@@ -118,17 +142,33 @@ def _address_queries(name: str, zone: Zone, seen: Evidence) -> Iterator[AddressQ
             return
 
 
+def _published(zone: Zone, seen: Evidence) -> tuple[str, ...]:
+    """All names of the zone's NS records, sorted; none while they are not known."""
+    names = seen.get(NsQuery(name=zone.name, server=zone.server)) if zone.name else None
+    return () if names is None else names.names
+
+
+def left_out(subject: Subject, seen: Evidence) -> int:
+    """How many of the zone's name servers are beyond the limit, and not asked."""
+    return max(0, len(_published(zone_of(subject, seen), seen)) - MAX_NAME_SERVERS)
+
+
+def name_servers(subject: Subject, seen: Evidence) -> Iterator[NameServer]:
+    """The zone's name servers that are asked, known so far."""
+    zone = zone_of(subject, seen)
+    for name in _published(zone, seen)[:MAX_NAME_SERVERS]:
+        queries = tuple(_address_queries(name, zone, seen))
+        answers = [answer for query in queries if (answer := seen.get(query)) is not None]
+        yield NameServer(name, queries, next((answer.addresses[0] for answer in answers if answer.addresses), ""))
+
+
 def authoritative(subject: Subject, seen: Evidence) -> Iterator[tuple[str, str]]:
     """Name and address of each authoritative server known so far: one address a name, and each address once."""
-    zone = zone_of(subject, seen)
-    names = seen.get(NsQuery(name=zone.name, server=zone.server)) if zone.name else None
     addresses: set[str] = set()
-    for name in () if names is None else names.names:
-        for query in _address_queries(name, zone, seen):
-            answer = seen.get(query)
-            if answer is not None and answer.addresses and answer.addresses[0] not in addresses:
-                addresses.add(answer.addresses[0])
-                yield name, answer.addresses[0]
+    for server in name_servers(subject, seen):
+        if server.address and server.address not in addresses:
+            addresses.add(server.address)
+            yield server.name, server.address
 
 
 def basis(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
@@ -137,9 +177,8 @@ def basis(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     yield from zone.asked
     if zone.name:
         yield NsQuery(name=zone.name, server=zone.server)
-        names = seen.get(NsQuery(name=zone.name, server=zone.server))
-        for server_name in () if names is None else names.names:
-            yield from _address_queries(server_name, zone, seen)
+        for server in name_servers(subject, seen):
+            yield from server.queries
         for _name, address in authoritative(subject, seen):
             yield SrvQuery(name=f"_vlmcs._tcp.{subject.name}", server=address, recursion=False)
             yield SoaQuery(name=zone.name, server=address, recursion=False)
@@ -148,10 +187,12 @@ def basis(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
 
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
-    """All questions, as far as they are known to be needed."""
+    """All questions, as far as they are known to be needed. Each server is asked for the zone: one may be silent."""
     name = f"_vlmcs._tcp.{subject.name}"
     for server in configured(seen):
         yield SrvQuery(name=name, server=server)
+    for server in configured(seen):
+        yield SoaQuery(name=name, server=server)
     yield from basis(subject, seen)
     for _name, address in authoritative(subject, seen):
         yield SrvQuery(name=name, server=address, recursion=False, transport=Transport.TCP)

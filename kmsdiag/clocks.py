@@ -32,6 +32,23 @@ class Machine(NamedTuple):
         return self.name if self.name == self.address else f"{self.name} ({self.address})"
 
 
+class Reading(NamedTuple):
+    """What a machine has said about its time so far: its answers, in the order of the sources."""
+
+    machine: Machine
+    answers: tuple[tuple[ClockQuery, ClockAnswer], ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every source has been heard."""
+        return len(self.answers) == len(ClockSource)
+
+    @property
+    def told(self) -> tuple[tuple[ClockQuery, ClockAnswer], ...]:
+        """The answers that hold a time."""
+        return tuple((query, answer) for query, answer in self.answers if answer.outcome is ClockOutcome.ANSWERED)
+
+
 class Clock(NamedTuple):
     """A machine with the best of its readings (that with the smallest error bar), and the questions behind them.
 
@@ -78,14 +95,29 @@ def queries(machine: Machine) -> list[ClockQuery]:
     return [ClockQuery(address=machine.address, source=source) for source in ClockSource]
 
 
-def best(machine: Machine, told: Sequence[tuple[ClockQuery, ClockAnswer]]) -> Clock:
-    """The clock of a machine that told its time at least once."""
+def readings(subject: Subject, seen: Evidence) -> list[Reading]:
+    """What each machine has said so far."""
+    return [
+        Reading(
+            machine,
+            tuple((query, answer) for query in queries(machine) if (answer := seen.get(query)) is not None),
+        )
+        for machine in machines(subject, seen)
+    ]
+
+
+def clock_of(reading: Reading) -> Clock | None:
+    """The clock of a machine; None where it told no time."""
+    told = reading.told
+    if not told:
+        return None
     query, answer = min(told, key=lambda one: one[1].error_s)
     sure = all(
         abs(one.offset_s - other.offset_s) <= one.error_s + other.error_s + _SLACK
         for (_one, one), (_other, other) in itertools.combinations(told, 2)
     )
-    return Clock(machine, query.source, answer.offset_s, answer.error_s, sure, tuple(query for query, _answer in told))
+    because = tuple(query for query, _answer in told)
+    return Clock(reading.machine, query.source, answer.offset_s, answer.error_s, sure, because)
 
 
 def is_here_wrong(clocks: Sequence[Clock]) -> bool:
@@ -105,20 +137,15 @@ def refusing(subject: Subject, seen: Evidence) -> dict[str, float]:
     for it. Nothing is said on incomplete evidence, where a machine's sources disagree, or where it is this machine that
     is wrong.
     """
-    known = machines(subject, seen)
-    read: list[Clock] = []
-    for machine in known:
-        answers = [(query, seen.get(query)) for query in queries(machine)]
-        told = [(query, one) for query, one in answers if one is not None and one.outcome is ClockOutcome.ANSWERED]
-        if any(answer is None for _query, answer in answers):
-            return {}
-        if told:
-            read.append(best(machine, told))
-    if is_here_wrong(read):
+    heard = readings(subject, seen)
+    if not all(reading.complete for reading in heard):
         return {}
-    servers = [clock for clock in read if not clock.machine.is_host and clock.sure]
+    clocks = [clock for reading in heard if (clock := clock_of(reading)) is not None]
+    if is_here_wrong(clocks):
+        return {}
+    servers = [clock for clock in clocks if not clock.machine.is_host and clock.sure]
     found = {}
-    for host in (clock for clock in read if clock.machine.is_host and clock.sure):
+    for host in (clock for clock in clocks if clock.machine.is_host and clock.sure):
         apart = [host.offset - server.offset for server in servers if host.is_apart(server, CLOCK_TOLERANCE)]
         if apart:
             found[host.machine.address] = apart[0]

@@ -1,15 +1,17 @@
 """What each DNS server says: who is asked, once, and which copy the others are held against."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsdiag import agreement
-from kmsdiag.agreement import Role, ServerView
-from kmsdiag.model.answer import SrvAnswer, SrvRecord
+from kmsdiag.agreement import MAX_NAME_SERVERS, Role, ServerView
+from kmsdiag.model.answer import Answer, SrvAnswer, SrvRecord
+from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.model.report import Cell
 from kmsdiag.model.request import AddressQuery, NsQuery, Request, SoaQuery, SrvQuery, Transport
@@ -28,10 +30,38 @@ def questions(world: World) -> list[Request[object]]:  # type: ignore[type-var]
     return list(agreement.ask(SUBJECT, world.evidence()))
 
 
+def say_zone(world: World, server: str, said: str) -> None:
+    """What one server says of the zone, and of its name servers; what is "open" is never answered."""
+    zone = f"_tcp.{DOMAIN}" if said == "below" else DOMAIN
+    if said in ("zone", "below"):
+        world.soa(NAME, zone, outcome=DnsOutcome.NODATA, server=server)
+    elif said in ("domain", "nothing", "half"):
+        world.soa(NAME, "", outcome=DnsOutcome.NODATA, server=server)
+        if said != "half":
+            world.soa(DOMAIN, DOMAIN if said == "domain" else "", outcome=DnsOutcome.NODATA, server=server)
+    elif said == "fails":
+        world.soa(NAME, outcome=DnsOutcome.TIMEOUT, server=server)
+    elif said == "alias":
+        world.soa(NAME, "example", outcome=DnsOutcome.NODATA, server=server, chain=("kms.fabrikam.example",))
+    world.ns(zone, "ns1", server=server).name("ns1", NS1, server=server)
+
+
+def asked_of(world: World, next_answers: Callable[[list[Request[Any]]], list[Request[Any]]]) -> set[Request[Any]]:
+    """All questions of a run in which the world answers some of the open questions at a time, until none is left."""
+    known: dict[Request[Any], Answer] = {}
+    asked: dict[Request[Any], None] = {}
+    while True:
+        asked.update(dict.fromkeys(agreement.ask(SUBJECT, Evidence(world.target, known))))
+        waiting = [question for question in asked if question in world.facts and question not in known]
+        if not waiting:
+            return set(asked)
+        known.update({question: world.facts[question] for question in next_answers(waiting)})
+
+
 def zoned(*servers: str, resolvers: tuple[str, ...] = ()) -> World:
     """A world in which the first server tells the zone and its two name servers, and every server the same record."""
     world = World(DOMAIN, servers=servers or (NS1,), resolvers=resolvers)
-    first = world.target.servers[0]
+    first = agreement.configured(world.evidence())[0]
     world.soa(NAME, outcome=DnsOutcome.NODATA, server=first).ns(DOMAIN, "ns1", "ns2", server=first)
     world.name("ns1", NS1, server=first).name("ns2", NS2, server=first)
     for server in agreement.configured(world.evidence()):
@@ -90,6 +120,13 @@ class TestConfigured:
     def test_servers(self, servers: tuple[str, ...], resolvers: tuple[str, ...], expected: list[str]) -> None:
         assert agreement.configured(World(DOMAIN, servers=servers, resolvers=resolvers).evidence()) == expected
 
+    @pytest.mark.parametrize("server", [NS1, f"{NS1}:53", "fd00::2", "[fd00::2]:53", f"{NS2}:5353"])
+    def test_a_server_is_known_in_whichever_way_it_is_written(self, server: str) -> None:
+        seen = World(DOMAIN, servers=(SYSTEM, "fd00::2"), resolvers=(NS1, f"{NS2}:5353")).evidence()
+        assert agreement.is_configured(server, seen)
+        for other in (NS2, RESOLVER, f"{NS1}:5353"):
+            assert not agreement.is_configured(other, seen)
+
 
 class TestZone:
     def found(self, world: World) -> tuple[str, str]:
@@ -99,7 +136,15 @@ class TestZone:
     def test_not_asked_yet(self) -> None:
         world = World(DOMAIN, servers=(NS1, NS2))
         assert self.found(world) == ("", "")
-        assert [one for one in questions(world) if isinstance(one, SoaQuery)] == [SoaQuery(name=NAME, server=NS1)]
+        assert {one for one in questions(world) if isinstance(one, SoaQuery)} == {
+            SoaQuery(name=NAME, server=NS1),
+            SoaQuery(name=NAME, server=NS2),
+        }
+
+    def test_each_resolver_of_the_machine_is_asked(self) -> None:
+        world = World(DOMAIN, resolvers=(NS1, RESOLVER)).soa(NAME, outcome=DnsOutcome.NODATA, server=RESOLVER)
+        assert SoaQuery(name=NAME, server=NS1) in questions(world)
+        assert self.found(world) == (DOMAIN, RESOLVER)
 
     @pytest.mark.parametrize("outcome", [DnsOutcome.NODATA, DnsOutcome.NXDOMAIN, DnsOutcome.ANSWERED])
     @pytest.mark.parametrize("zone", [DOMAIN, f"_tcp.{DOMAIN}", NAME])
@@ -131,15 +176,50 @@ class TestZone:
         assert SoaQuery(name=DOMAIN, server=NS1) not in questions(world)
         assert self.found(world.soa(NAME, outcome=DnsOutcome.NODATA, server=NS2)) == (DOMAIN, NS2)
 
-    def test_no_other_server_speaks_for_one_that_was_not_asked(self) -> None:
-        world = World(DOMAIN, servers=(NS1, NS2)).gap(SoaQuery(name=NAME, server=NS1))
+    def test_a_silent_server_keeps_nobody_waiting_and_stays_open(self) -> None:
+        first = SoaQuery(name=NAME, server=NS1)
+        world = World(DOMAIN, servers=(NS1, NS2)).soa(NAME, outcome=DnsOutcome.NODATA, server=NS2)
+        assert self.found(world) == (DOMAIN, NS2)
+        assert NsQuery(name=DOMAIN, server=NS2) in questions(world)
+        assert first in set(agreement.basis(SUBJECT, world.evidence()))
+        # What it says in the end counts more, because it comes first.
+        world.soa(NAME, f"_tcp.{DOMAIN}", outcome=DnsOutcome.NODATA, server=NS1)
+        assert self.found(world) == (f"_tcp.{DOMAIN}", NS1)
+
+    def test_what_later_servers_say_decides_nothing(self) -> None:
+        world = World(DOMAIN, servers=(NS1, NS2)).soa(NAME, outcome=DnsOutcome.NODATA, server=NS1)
+        later = SoaQuery(name=NAME, server=NS2)
+        assert later in questions(world)
+        assert later not in set(agreement.basis(SUBJECT, world.evidence()))
+
+    def test_a_server_that_answered_is_heard_out(self) -> None:
+        world = World(DOMAIN, servers=(NS1, NS2)).soa(NAME, "", outcome=DnsOutcome.NODATA, server=NS1)
         assert self.found(world.soa(NAME, outcome=DnsOutcome.NODATA, server=NS2)) == ("", "")
+        assert not [one for one in questions(world) if isinstance(one, NsQuery)]
+
+    @given(
+        st.lists(
+            st.sampled_from(["zone", "below", "domain", "nothing", "fails", "alias", "half", "open"]),
+            min_size=1,
+            max_size=3,
+        ),
+        st.randoms(use_true_random=False),
+    )
+    def test_what_is_asked_in_the_end_does_not_depend_on_who_is_faster(
+        self, words: list[str], shuffle: random.Random
+    ) -> None:
+        """A replay gives all answers of a round at once, a network one by one: nothing may be missing in the replay."""
+        world = World(DOMAIN, servers=(NS1, NS2, RESOLVER)[: len(words)])
+        for server, said in zip(world.target.servers, words, strict=True):
+            say_zone(world, server, said)
+        live = asked_of(world, lambda questions: [shuffle.choice(questions)])
+        assert asked_of(world, lambda questions: questions) <= live
 
     def test_an_alias_has_no_zone(self) -> None:
-        world = World(DOMAIN, servers=(NS1, NS2))
+        world = World(DOMAIN, servers=(NS1, NS2)).soa(NAME, outcome=DnsOutcome.NODATA, server=NS2)
         world.soa(NAME, "example", outcome=DnsOutcome.NODATA, server=NS1, chain=("_vlmcs._tcp.fabrikam.example",))
         assert self.found(world) == ("", "")
-        assert not [one for one in questions(world) if isinstance(one, SoaQuery) and one.server == NS2]
+        assert not [one for one in questions(world) if isinstance(one, NsQuery)]
 
 
 class TestAuthoritative:
@@ -177,7 +257,27 @@ class TestAuthoritative:
         assert wanted in questions(self.world("ns1").name("ns1", server=NS1, families=(Family.IPV4,)))
 
     def test_without_an_address(self) -> None:
-        assert self.found(self.world("ns1").name("ns1", server=NS1)) == []
+        world = self.world("ns1").name("ns1", server=NS1)
+        assert self.found(world) == []
+        (server,) = agreement.name_servers(SUBJECT, world.evidence())
+        assert (server.name, server.address) == (f"ns1.{DOMAIN}", "")
+        assert [query.family for query in server.queries] == [Family.IPV4, Family.IPV6]
+
+    @pytest.mark.parametrize("more", [0, 1, 180])
+    def test_no_more_than_the_limit(self, more: int) -> None:
+        names = [f"dc{number:03}" for number in range(MAX_NAME_SERVERS + more)]
+        world = self.world(*names)
+        for number, name in enumerate(names):
+            world.name(name, f"10.2.0.{number}", server=NS1)
+        assert [name for name, _address in self.found(world)] == [
+            f"{name}.{DOMAIN}" for name in names[:MAX_NAME_SERVERS]
+        ]
+        asked = {one.name for one in questions(world) if isinstance(one, AddressQuery)}
+        assert asked == {f"{name}.{DOMAIN}" for name in names[:MAX_NAME_SERVERS]}
+        assert agreement.left_out(SUBJECT, world.evidence()) == more
+
+    def test_nobody_is_left_out_of_a_zone_that_is_not_known(self) -> None:
+        assert agreement.left_out(SUBJECT, World(DOMAIN, servers=(NS1,)).evidence()) == 0
 
 
 class TestAsking:

@@ -463,8 +463,6 @@ class TestEvidence:
         with pytest.raises(Missing, match="never asked"):
             seen[srv("b.example")]
         assert seen.get(srv("a.example")) is None
-        assert seen.why_not(srv("a.example")) == "the deadline"
-        assert seen.why_not(srv("b.example")) is None
 
     def test_nothing_known(self) -> None:
         seen = Evidence(TARGET)

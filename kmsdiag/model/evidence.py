@@ -48,10 +48,6 @@ class Evidence:
         """The answer, or None while there is none."""
         return cast("A | None", self._facts.get(request))
 
-    def why_not(self, request: Request[Any]) -> str | None:
-        """The reason why a question that was put has no answer; None while it is open or where it has one."""
-        return self._unanswered.get(request)
-
     @property
     def facts(self) -> Mapping[Request[Any], Answer]:
         """All answers."""

@@ -92,11 +92,14 @@ class Bind:
         return soa_serial(address, "nowhere.test") is not None
 
 
-def check(lab: Lab, *domains: str, servers: Sequence[str], **settings: Any) -> Report:
-    """A run through the API from the host "client", with all checks, and only what DNS and hosts are asked."""
+def check(lab: Lab, *domains: str, servers: Sequence[str], resolvers: tuple[str, ...] = (), **settings: Any) -> Report:
+    """A run through the API from the host "client", with all checks, and only what DNS and hosts are asked.
+
+    ``resolvers`` are those that the host is set to.
+    """
     everything = registry.discover()
-    target = Target(domains=domains, servers=tuple(servers), clock=False, trace=False, nonce="lab")
-    probes = ProbeSettings(**{"timeout": 2.0, **settings})
+    target = Target(domains=domains, servers=tuple(servers), resolvers=resolvers, clock=False, trace=False, nonce="lab")
+    probes = ProbeSettings(**{"timeout": 2.0, "resolvers": resolvers, **settings})
     run = api.record(target, registry=everything, settings=probes, vantage=Vantage(label="client"))
     report = diagnosis.judge(lab.run("client", run), everything)
     assert not [result for result in report.results if result.status == "crashed"], report.results

@@ -96,7 +96,7 @@ def test_three_brands_agree(lab: Lab, primary: str) -> None:
     assert words(report, AGREE) == {
         "agree": [
             (
-                "All 3 servers of all.test give the same records:"
+                "All 3 servers asked about all.test give the same records:"
                 " knot.all.test (10.77.0.14), nsd.all.test (10.77.0.13), primary.all.test (10.77.0.12)."
             )
         ]

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from kmsdiag.model.finding import Severity
 from kmsdiag.model.path import VerdictState
 from kmsdiag.model.report import Cell, Report
+from kmsdiag.model.target import SYSTEM
 from tests.integration.nameservers import Bind, check, errors, said, words
 from tests.integration.world import listening
 from tests.netlab import Lab, require_lab, require_tools
@@ -14,6 +16,7 @@ AGREE = "dns_servers_agree"
 KMS = "kms1 A 10.77.0.16\nkms2 A 10.77.0.16\nkms3 A 10.77.0.16\n"
 TWO = "_vlmcs._tcp SRV 0 0 1688 kms1\n_vlmcs._tcp SRV 10 50 1688 kms2\n" + KMS
 BOTH = ("primary", "secondary")
+DROP = "meta l4proto { tcp, udp } th dport 53 drop"
 
 
 def srv(host: str, rank: str = "0 0") -> str:
@@ -53,6 +56,11 @@ def primary(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     first.primary("down.test", 1, ("primary", "nobody"), TWO)
     first.primary("alone.test", 1, ("primary",), TWO)
     first.primary("two.down.test", 1, ("primary", "secondary", "other"), TWO)
+    # A name of another zone: BIND loads no zone whose own name server has no address.
+    first.primary("retired.test", 1, BOTH, "@ NS retired.same.test.\n" + TWO)
+    second.secondary("retired.test", "primary", 1)
+    many = "".join(f"@ NS dc{number}\ndc{number} A {lab.v4('primary')}\n" for number in range(10, 50))
+    first.primary("many.test", 1, ("primary",), many + TWO)
     first.primary("wild.test", 1, ("primary",), "* SRV 0 0 1688 kms1\n* A 10.77.0.16\n" + KMS)
     first.primary("wild-and-real.test", 1, ("primary",), "* SRV 0 0 1688 kms1\n" + TWO)
     first.primary("rewritten.test", 1, ("primary",), "* A 10.77.0.16\n" + TWO)
@@ -87,7 +95,7 @@ def only(report: Report, code: str) -> str:
 def test_two_servers_agree(lab: Lab, primary: str) -> None:
     report = check(lab, "same.test", servers=[primary])
     assert only(report, "agree") == (
-        "All 2 servers of same.test give the same records:"
+        "All 2 servers asked about same.test give the same records:"
         " primary.same.test (10.77.0.12), secondary.same.test (10.77.0.13)."
     )
     assert report.verdict.state is VerdictState.HEALTHY
@@ -100,7 +108,7 @@ def test_a_resolver_counts_ttls_down_and_agrees_all_the_same(lab: Lab, primary: 
     report = check(lab, "same.test", servers=[resolver, primary])
     text = only(report, "agree")
     # The primary is configured and authoritative; it is one server.
-    assert text.startswith("All 3 servers of same.test give the same records: ")
+    assert text.startswith("All 3 servers asked about same.test give the same records: ")
     assert text.endswith("10.77.0.15.")
 
 
@@ -146,15 +154,15 @@ def test_both_copies_asked_is_each_named_once(lab: Lab, primary: str) -> None:
     assert "secondary.changed.test (10.77.0.13)" in only(report, "differ")
 
 
-def test_absent_and_could_not_ask_are_not_the_same(lab: Lab, primary: str) -> None:
+def test_absent_and_not_reached_are_not_the_same(lab: Lab, primary: str) -> None:
     # The same secondary, which has no KMS record in its copy: heard, and not heard.
     heard = check(lab, "new.test", servers=[primary])
-    with lab.nft("secondary", "meta l4proto { tcp, udp } th dport 53 drop"):
+    with lab.nft("secondary", DROP):
         unheard = check(lab, "new.test", servers=[primary], timeout=0.6)
     assert list(words(heard, AGREE)) == ["differ"]
     assert errors(heard) == {"dns_servers_agree.differ"}
-    assert words(unheard, AGREE)["could_not_ask"] == [
-        "secondary.new.test (10.77.0.13) could not be asked about new.test: no answer."
+    assert words(unheard, AGREE)["not_reached"] == [
+        "secondary.new.test (10.77.0.13), a name server of zone new.test, could not be asked from here: no answer."
     ]
     assert "differ" not in words(unheard, AGREE)
     assert errors(unheard) == set()
@@ -189,26 +197,80 @@ def test_a_lame_delegation(lab: Lab, primary: str, domain: str, server: str, out
 def test_a_server_that_is_down(lab: Lab, primary: str) -> None:
     report = check(lab, "down.test", servers=[primary])
     found = words(report, AGREE)
-    (text,) = found["could_not_ask"]
-    assert text.startswith("nobody.down.test (10.77.0.17) could not be asked about down.test: ")
-    assert set(found) == {"could_not_ask", "single"}
+    (text,) = found["not_reached"]
+    assert text.startswith(
+        "nobody.down.test (10.77.0.17), a name server of zone down.test, could not be asked from here: "
+    )
+    assert set(found) == {"not_reached", "single"}
     # ICMP says so at once.
     assert report.counts.seconds < 1
 
 
+def test_a_silent_server_is_a_warning_where_clients_ask_it(lab: Lab, primary: str) -> None:
+    servers = [primary, lab.v4("secondary")]
+    with lab.nft("secondary", DROP):
+        mine = check(lab, "same.test", servers=servers, timeout=0.6)
+        others = check(lab, "same.test", servers=[primary], timeout=0.6)
+    severities = [
+        {one.code.partition(".")[2]: one.severity for one in said(report, AGREE)} for report in (mine, others)
+    ]
+    assert severities == [
+        {"could_not_ask": Severity.WARNING, "single": Severity.OK},
+        {"not_reached": Severity.INFO, "single": Severity.OK},
+    ]
+
+
+def test_a_name_server_that_is_gone(lab: Lab, primary: str) -> None:
+    found = words(check(lab, "retired.test", servers=[primary]), AGREE)
+    (text,) = found["no_address"]
+    assert text == (
+        "retired.same.test is named as a server of zone retired.test and has no address:"
+        " the name does not exist (NXDOMAIN)."
+    )
+    assert set(found) == {"no_address", "agree"}
+
+
+def test_of_many_name_servers_twenty_are_asked(lab: Lab, primary: str) -> None:
+    report = check(lab, "many.test", servers=[primary])
+    found = words(report, AGREE)
+    assert found["left_out"] == ["Zone many.test has 41 name servers; the first 20 by name were asked, 21 were not."]
+    # All are names of one machine.
+    assert set(found) == {"left_out", "single"}
+    assert report.counts.questions < 60
+
+
 def test_filtered_servers_cost_one_time_limit_and_not_the_sum(lab: Lab, primary: str) -> None:
     before = check(lab, "two.down.test", servers=[primary])
-    drop = "meta l4proto { tcp, udp } th dport 53 drop"
-    with lab.nft("secondary", drop), lab.nft("other", drop):
+    with lab.nft("secondary", DROP), lab.nft("other", DROP):
         report = check(lab, "two.down.test", servers=[primary], timeout=1.5)
     assert list(words(before, AGREE)) == ["agree"]
-    assert len(words(report, AGREE)["could_not_ask"]) == 2
+    assert len(words(report, AGREE)["not_reached"]) == 2
     assert 1.5 <= report.counts.seconds < before.counts.seconds + 1.5 + 0.5
     assert report.verdict.state is VerdictState.HEALTHY
 
 
+@pytest.mark.parametrize("given", ["servers", "resolvers of the machine"])
+def test_a_silent_resolver_and_a_silent_name_server_cost_one_time_limit_and_not_the_sum(
+    lab: Lab, primary: str, given: str
+) -> None:
+    # The name servers are told by the second configured server; the first one's silence must not keep them waiting.
+    both, limit = (lab.v4("resolver"), primary), 2.0
+    servers = both if given == "servers" else (SYSTEM,)
+    before = check(lab, "same.test", servers=servers, resolvers=both, timeout=limit)
+    with lab.nft("resolver", DROP), lab.nft("secondary", DROP):
+        report = check(lab, "same.test", servers=servers, resolvers=both, timeout=limit)
+    assert list(words(before, AGREE)) == ["agree"]
+    assert before.counts.seconds < limit / 2
+    assert limit <= report.counts.seconds < 1.75 * limit
+    found = words(report, AGREE)
+    assert set(found) == {"could_not_ask", "not_reached", "single"}
+    assert found["could_not_ask"] == ["10.77.0.15 could not be asked about same.test: no answer."]
+    (text,) = found["not_reached"]
+    assert text.startswith("secondary.same.test (10.77.0.13)")
+
+
 def test_the_first_configured_server_is_silent_and_the_zone_is_compared_all_the_same(lab: Lab, primary: str) -> None:
-    with lab.nft("other", "meta l4proto { tcp, udp } th dport 53 drop"):
+    with lab.nft("other", DROP):
         report = check(lab, "changed.test", servers=[lab.v4("other"), primary], timeout=0.6)
     found = words(report, AGREE)
     assert set(found) == {"differ", "could_not_ask"}
