@@ -481,7 +481,6 @@ class TestResolvers:
     @pytest.mark.parametrize(
         ("first", "outcome"),
         [
-            (DnsBehaviour.SILENT, DnsOutcome.TIMEOUT),
             (DnsBehaviour.NOT_LISTENING, DnsOutcome.NOT_LISTENING),
             (DnsBehaviour.SERVFAIL, DnsOutcome.SERVFAIL),
             (DnsBehaviour.REFUSED, DnsOutcome.REFUSED),
@@ -503,9 +502,22 @@ class TestResolvers:
         assert answer.tried == (ServerTry("10.1.0.1", DnsOutcome.NOT_LISTENING),)
         assert answer.records == ()
 
+    def test_a_silent_one_does_not_hold_up_the_next(self) -> None:
+        (answer,) = self.put(DnsBehaviour.SILENT, DnsBehaviour.ANSWER)
+        assert (answer.outcome, answer.server) == (DnsOutcome.ANSWERED, "10.1.0.2")
+        assert answer.tried == (), "nobody knows yet how the first one's question would have ended"
+        assert answer.queries == 2
+        assert answer.elapsed_ms < 300
+
+    def test_a_silent_one_is_waited_for_where_no_other_tells(self) -> None:
+        (answer,) = self.put(DnsBehaviour.SILENT, DnsBehaviour.SERVFAIL)
+        assert answer.outcome is DnsOutcome.TIMEOUT
+        assert answer.tried == (ServerTry("10.1.0.2", DnsOutcome.SERVFAIL),)
+        assert answer.elapsed_ms > 300
+
     def test_a_dead_one_is_asked_last_from_then_on(self) -> None:
-        first, second = self.put(DnsBehaviour.SILENT, DnsBehaviour.ANSWER, names=(NAME, "kms1.contoso.example"))
-        assert first.tried == (ServerTry("10.1.0.1", DnsOutcome.TIMEOUT),)
+        first, second = self.put(DnsBehaviour.NOT_LISTENING, DnsBehaviour.ANSWER, names=(NAME, "kms1.contoso.example"))
+        assert first.tried == (ServerTry("10.1.0.1", DnsOutcome.NOT_LISTENING),)
         assert (second.server, second.tried) == ("10.1.0.2", ())
         assert second.elapsed_ms < 250
 

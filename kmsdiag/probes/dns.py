@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from kmsdiag.model.answer import AddressAnswer, NsAnswer, ServerTry, SoaAnswer, SrvAnswer, SrvRecord
@@ -31,6 +31,21 @@ _TRY_NEXT: Final = frozenset(DnsOutcome) - {DnsOutcome.ANSWERED, DnsOutcome.NODA
 _DEAD: Final = frozenset({DnsOutcome.TIMEOUT, DnsOutcome.NOT_LISTENING, DnsOutcome.UNREACHABLE})
 
 
+_HEAD_START: Final = 1 / 8
+"""Share of the time limit that a server is silent before the next one is asked as well (Windows waits a second)."""
+
+
+class _Spent(NamedTuple):
+    """What a question cost: messages sent, and seconds that they waited for their turn here."""
+
+    queries: int = 0
+    queued: float = 0.0
+
+    def and_(self, queries: int, queued: float) -> "_Spent":
+        """The same with more."""
+        return _Spent(self.queries + queries, self.queued + queued)
+
+
 class _Wanted(NamedTuple):
     """What is asked for, and how facts are read from the records found, or from a message that has none."""
 
@@ -48,7 +63,7 @@ class DnsClient:
     def __init__(self, settings: ProbeSettings) -> None:
         self._settings = settings
         self._channels: dict[str, asyncio.Task[Channel]] = {}
-        self._dead: set[str] = set()
+        self._last: set[str] = set()
         self._system: tuple[str, ...] | None = settings.resolvers
 
     async def close(self) -> None:
@@ -105,31 +120,50 @@ class DnsClient:
     async def _ask(self, wanted: _Wanted, server: str) -> dict[str, Any]:
         at = datetime.datetime.now(datetime.UTC)
         started = time.perf_counter()
-        tried: list[ServerTry] = []
-        fields: dict[str, Any] = {"outcome": DnsOutcome.NO_SERVER}
-        queries, queued = 0, 0.0
-        for candidate in self._servers(server):
-            fields = await self._ask_one(candidate, wanted)
-            queries += fields.pop("queries")
-            queued += fields.pop("queued")
-            if fields["outcome"] in _DEAD:
-                self._dead.add(candidate)
-            if fields["outcome"] not in _TRY_NEXT:
-                break
-            tried.append(ServerTry(candidate, fields["outcome"]))
-        if tried and fields["outcome"] in _TRY_NEXT:
-            tried.pop()
+        fields, tried, spent = await self._first_to_tell(self._servers(server), wanted)
         # A question is put when it is sent: what it waited for its turn behind other questions is not the server's.
-        at += datetime.timedelta(seconds=queued)
-        elapsed = round((time.perf_counter() - started - queued) * 1000, 3)
-        return {**fields, "at": at, "elapsed_ms": elapsed, "tried": tuple(tried), "queries": queries}
+        at += datetime.timedelta(seconds=spent.queued)
+        elapsed = round((time.perf_counter() - started - spent.queued) * 1000, 3)
+        return {**fields, "at": at, "elapsed_ms": elapsed, "tried": tuple(tried), "queries": spent.queries}
+
+    async def _first_to_tell(
+        self, servers: Sequence[str], wanted: _Wanted
+    ) -> tuple[dict[str, Any], list[ServerTry], "_Spent"]:
+        """Ask servers in turn, as a stub resolver does, until one tells; a silent one does not hold up the next.
+
+        What the last one said counts where none tells. A server that another one overtook is asked last from then on.
+        """
+        waiting, asked = list(servers), dict[asyncio.Task[dict[str, Any]], str]()
+        fields: dict[str, Any] = {"outcome": DnsOutcome.NO_SERVER}
+        tried: list[ServerTry] = []
+        spent = _Spent()
+        try:
+            while waiting or asked:
+                if waiting:
+                    server = waiting.pop(0)
+                    asked[asyncio.ensure_future(self._ask_one(server, wanted))] = server
+                head_start = self._settings.timeout * _HEAD_START if waiting else None
+                done, _open = await asyncio.wait(asked, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(done, key=list(asked).index):
+                    server, fields = asked.pop(task), task.result()
+                    spent = spent.and_(fields.pop("queries"), fields.pop("queued"))
+                    if fields["outcome"] in _DEAD:
+                        self._last.add(server)
+                    if fields["outcome"] not in _TRY_NEXT:
+                        self._last.update(asked.values())
+                        return fields, tried, spent.and_(len(asked), 0.0)
+                    tried.append(ServerTry(server, fields["outcome"]))
+        finally:
+            for task in asked:
+                task.cancel()
+        return fields, tried[:-1], spent
 
     def _servers(self, server: str) -> list[str]:
         if server != SYSTEM:
             return [server]
         if self._system is None:
             self._system = system_dns().servers
-        return sorted(self._system, key=self._dead.__contains__)
+        return sorted(self._system, key=self._last.__contains__)
 
     async def _ask_one(self, server: str, wanted: _Wanted) -> dict[str, Any]:
         """Follow the chain at one server to its end."""

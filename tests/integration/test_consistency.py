@@ -269,6 +269,19 @@ def test_a_silent_resolver_and_a_silent_name_server_cost_one_time_limit_and_not_
     assert text.startswith("secondary.same.test (10.77.0.13)")
 
 
+@pytest.mark.parametrize("given", ["servers", "resolvers of the machine"])
+def test_a_silent_resolver_and_a_silent_host_cost_one_time_limit_and_not_the_sum(
+    lab: Lab, primary: str, given: str
+) -> None:
+    both, limit = (lab.v4("resolver"), primary), 2.0
+    servers = both if given == "servers" else (SYSTEM,)
+    with lab.nft("resolver", DROP), lab.nft("kms", "tcp dport 1688 drop"):
+        report = check(lab, "same.test", servers=servers, resolvers=both, timeout=limit)
+    assert report.verdict.state is VerdictState.BROKEN
+    assert "tcp.timeout" in [cause.code for cause in report.verdict.causes]
+    assert limit <= report.counts.seconds < 1.75 * limit
+
+
 def test_the_first_configured_server_is_silent_and_the_zone_is_compared_all_the_same(lab: Lab, primary: str) -> None:
     with lab.nft("other", DROP):
         report = check(lab, "changed.test", servers=[lab.v4("other"), primary], timeout=0.6)
