@@ -189,7 +189,11 @@ def activations(count: int, clients: int, seconds: float, generator: np.random.G
     starts = np.sort(generator.integers(0, int(seconds * 1e6), count))
     who = generator.permutation(np.arange(count) % clients)
     address = CLIENT_NET + 256 + who
-    ports = 49_152 + np.arange(count) // clients + generator.integers(0, 4) * 100
+    # Each attempt of a client has a port of its own.
+    order = np.argsort(who, kind="stable")
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count) - np.searchsorted(who[order], who[order])
+    ports = 49_152 + rank * 7 % 16_384
     hosts = HOST_NET + 1 + generator.integers(0, 2, count)
     fate = generator.permutation(np.arange(count) % 100)
     for script_of, chosen in (

@@ -1,6 +1,8 @@
 """Evidence on disk: one JSON file with a format number, from which a run can be judged again without a network."""
 
 import datetime
+import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +20,8 @@ from kmsdiag.model.answer import (
     TcpAnswer,
     TraceAnswer,
 )
-from kmsdiag.model.capture import CaptureAnswer
+from kmsdiag.model.capture import CaptureAnswer, Channel, FoundBy, Lack
+from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome
 from kmsdiag.model.report import Vantage
 from kmsdiag.model.request import (
     AddressQuery,
@@ -138,6 +141,10 @@ def _require_sound(bundle: Bundle) -> None:
             named += fact.answer.addresses
         elif isinstance(fact.answer, TraceAnswer):
             named += (hop.address for hop in fact.answer.hops if hop.address)
+        elif isinstance(fact.answer, CaptureAnswer):
+            named += _captured_addresses(fact.answer)
+            for problem in _capture_problems(fact.answer):
+                raise BundleError(f"it is damaged: {problem} - at {at}")
         for address in named:
             if as_address(address) is None:
                 raise BundleError(f"it is damaged: {address!r} is no address - at {at}")
@@ -147,6 +154,41 @@ def _require_sound(bundle: Bundle) -> None:
                 parse_server(server)
             except TargetError as error:
                 raise BundleError(f"it is damaged: {error} - at `$.target.{part}[{number}]`") from None
+
+
+def _captured_addresses(answer: CaptureAnswer) -> Iterator[str]:
+    for host in answer.hosts:
+        yield host.address
+    for client in answer.clients:
+        yield client.address
+        yield from (use.address for use in client.uses)
+    for one in answer.examples:
+        yield from (one.client, one.host)
+    for lookup in answer.lookups:
+        if lookup.channel is Channel.DNS:
+            yield lookup.server
+
+
+_HRESULT = re.compile(r"0x[0-9A-F]{8}")
+
+
+def _capture_problems(answer: CaptureAnswer) -> Iterator[str]:
+    """What is not as the digest of captures is made: keys of counts, and times without a zone."""
+    uses = [use for client in answer.clients for use in client.uses]
+    for kind, counts in (
+        (ConversationOutcome, [answer.outcomes, *(host.outcomes for host in answer.hosts)]),
+        (ConversationOutcome, [use.outcomes for use in uses]),
+        (DnsOutcome, [lookup.outcomes for lookup in answer.lookups]),
+        (FoundBy, [host.found_by for host in answer.hosts]),
+        (Lack, [answer.quality.conversations_lacking]),
+    ):
+        known = set(kind)
+        yield from (f"{name!r} is no {kind.__name__}" for count in counts for name in count if name not in known)
+    codes = {code for host in answer.hosts for code in host.hresults} | {code for use in uses for code in use.hresults}
+    yield from (f"{code!r} is no HRESULT" for code in sorted(codes) if not _HRESULT.fullmatch(code))
+    for use in uses:
+        if use.first.tzinfo is None or use.last.tzinfo is None:
+            yield f"the time {use.first} has no zone"
 
 
 class _Envelope(msgspec.Struct):

@@ -3,22 +3,25 @@
 import asyncio
 import datetime
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmsdiag import agreement, engine
+from kmsdiag import agreement, captured, engine, observed
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
 from kmsdiag.check import domains_and_hosts
 from kmsdiag.discovery import overridden
 from kmsdiag.engine import Answerer, Budget, Inquiry, Progress
+from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.model.answer import Answer, DnsAnswer, RpcAnswer, TcpAnswer
+from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import CheckResult, Finding, Severity, Status
-from kmsdiag.model.outcome import RpcOutcome, State
-from kmsdiag.model.path import Cause, Path, PathState, Remark, Verdict, VerdictState
+from kmsdiag.model.outcome import RpcOutcome, Stage, State
+from kmsdiag.model.path import Basis, Cause, Path, PathState, Remark, Verdict, VerdictState
 from kmsdiag.model.report import (
     REPORT_FORMAT,
+    CaptureView,
     Counts,
     FindingView,
     NotChecked,
@@ -28,7 +31,7 @@ from kmsdiag.model.report import (
 )
 from kmsdiag.model.request import Request
 from kmsdiag.model.target import RUN, SubjectKind, Target
-from kmsdiag.path import NOWHERE, Diagnosis, Fault
+from kmsdiag.path import Diagnosis
 from kmsdiag.path import diagnose as build_paths
 from kmsdiag.policy import Policy
 from kmsdiag.registry import BrokenCheck, LoadedCheck, Registry
@@ -88,6 +91,8 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
     diagnosis = build_paths(everything, list(dict.fromkeys(subjects)))
     by_id = {check.id: check for check in registry.checks}
     behind = _failing_stages(diagnosis)
+    shown = everything.get(captured.request(bundle.target)) if bundle.target.captures else None
+    tables = None if shown is None else observed.view(shown, bundle.target.selection)
     views = tuple(
         view for result in results if (view := _view(result, by_id[result.check], policy, behind)) is not None
     ) + tuple(_broken_view(check) for check in registry.broken)
@@ -99,7 +104,7 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
         started=bundle.started,
         ended=bundle.ended,
         counts=_counts(bundle),
-        verdict=_verdict(diagnosis, bundle, _remarks(views, behind)),
+        verdict=_verdict(diagnosis, bundle, _remarks(views, diagnosis, behind, by_id), tables),
         paths=diagnosis.paths,
         results=views,
         dns=tuple(
@@ -107,7 +112,8 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
             for subject in subjects
             if subject.kind is SubjectKind.DOMAIN and (found := agreement.matrix(subject, everything)) is not None
         ),
-        not_checked=_not_checked(views, results, registry.broken),
+        captures=tables,
+        not_checked=_not_checked(views, results, registry.broken, captures=tables is not None),
         interrupted=bundle.interrupted,
     )
 
@@ -122,6 +128,7 @@ def _counts(bundle: Bundle) -> Counts:
         tcp_connections=sum(isinstance(answer, TcpAnswer) for answer in answers) + len(binds),
         rpc_binds=sum(answer.outcome is not RpcOutcome.NO_CONNECTION for answer in binds),
         seconds=round((bundle.ended - bundle.started).total_seconds(), 3),
+        packets=sum(file.packets for answer in answers if isinstance(answer, CaptureAnswer) for file in answer.files),
     )
 
 
@@ -204,7 +211,7 @@ def _broken_view(check: BrokenCheck) -> ResultView:
 
 
 def _not_checked(
-    views: Sequence[ResultView], results: Sequence[CheckResult], broken: Sequence[BrokenCheck]
+    views: Sequence[ResultView], results: Sequence[CheckResult], broken: Sequence[BrokenCheck], *, captures: bool
 ) -> tuple[NotChecked, ...]:
     """What was not looked at and why: what follows from a failure once a stage, each other reason once."""
     found: Counter[tuple[str, str]] = Counter()
@@ -221,9 +228,12 @@ def _not_checked(
                 paths.add(path)
             else:
                 same.setdefault(finding.code, []).append(finding.text)
+    alike: dict[str, list[tuple[str, int]]] = {}
     for code, texts in same.items():
         # One example speaks for all that lack the same; JSON has every finding.
-        found[code.partition(".")[0], texts[0]] += len(texts)
+        alike.setdefault(texts[0], []).append((code.partition(".")[0], len(texts)))
+    for text, checks in alike.items():
+        found[", ".join(sorted({check for check, _number in checks})), text] += max(number for _check, number in checks)
     for stage, (titles, paths) in following.items():
         why = f"nothing to look at; it follows from the failure at stage {stage} of {shorten(sorted(paths))}"
         found[", ".join(sorted(titles)), why] += 1
@@ -231,6 +241,8 @@ def _not_checked(
         question, _, why = gap.partition(": ")
         found[f"{question.partition(' ')[0]} questions", why] += 1
     found["client and host state", _OUTSIDE] += 1
+    if captures:
+        found["what captures can't show", _NOT_CAPTURED] += 1
     for check in broken:
         found[check.id, f"could not be loaded from {check.origin}: {check.error}"] += 1
     return tuple(NotChecked(visible(what), visible(why), count) for (what, why), count in sorted(found.items()))
@@ -242,25 +254,43 @@ _OUTSIDE = (
 )
 
 
-def _remarks(views: Sequence[ResultView], failing: dict[str, str]) -> tuple[Remark, ...]:
+_NOT_CAPTURED = (
+    "machines that sent nothing past a capture point, activation by Active Directory, and whether a client accepted the"
+    " answer: its event 12289 and slmgr /dlv say so"
+)
+
+
+def _remarks(
+    views: Sequence[ResultView], diagnosis: Diagnosis, failing: dict[str, str], checks: Mapping[str, LoadedCheck]
+) -> tuple[Remark, ...]:
     """What matters beside the causes, gravest first, each code once with its first text."""
     found: dict[str, list[FindingView]] = {}
+    captured_faults = any(fault.captured for _first, group in diagnosis.faults for fault in group)
     for view in views:
+        of_paths = captured_faults and view.check in checks and "path" in checks[view.check].module.META.tags
         for finding in view.findings:
-            # An error about a question on which a path fails is what the cause says already.
-            explained = finding.severity is Severity.ERROR and any(question in failing for question in finding.because)
+            # An error about a question on which a path fails is what the cause says already. Captures are one question
+            # for everything; there the check says (by its tag) that its errors are failures of paths.
+            explained = finding.severity is Severity.ERROR and (
+                of_paths or any(question in failing for question in finding.because)
+            )
             if finding.severity.rank >= Severity.INFO.rank and not explained and not finding.behind:
                 found.setdefault(finding.code, []).append(finding)
-    remarks = (Remark(code, same[0].severity.value, same[0].text, len(same)) for code, same in found.items())
+    remarks = [Remark(code, same[0].severity.value, same[0].text, len(same)) for code, same in found.items()]
+    differing = [f"{path_name(path)}: {path.note}" for path in diagnosis.paths if path.note]
+    if differing:
+        remarks.insert(0, Remark("path.captures_differ", Severity.WARNING.value, visible(differing[0]), len(differing)))
     return tuple(sorted(remarks, key=lambda remark: -Severity(remark.severity).rank))
 
 
-def _verdict(diagnosis: Diagnosis, bundle: Bundle, remarks: tuple[Remark, ...]) -> Verdict:
+def _verdict(
+    diagnosis: Diagnosis, bundle: Bundle, remarks: tuple[Remark, ...], captures: CaptureView | None
+) -> Verdict:
     causes = tuple(_cause(first, group) for first, group in diagnosis.faults)
     unknown = tuple(path_name(path) for path in diagnosis.paths if path.state is PathState.UNKNOWN)
     return Verdict(
         state=diagnosis.state,
-        headline=_headline(diagnosis, causes, remarks, bundle),
+        headline=_whole_headline(diagnosis, causes, remarks, bundle, captures),
         causes=causes,
         remarks=remarks,
         impact=diagnosis.impact,
@@ -271,17 +301,40 @@ def _verdict(diagnosis: Diagnosis, bundle: Bundle, remarks: tuple[Remark, ...]) 
 def _cause(first: Fault, group: Sequence[Fault]) -> Cause:
     text = CAUSES[first.code]
     domains = tuple(dict.fromkeys(fault.domain for fault in group if fault.domain != NOWHERE))
-    args = {**first.args, "domains": shorten(domains) or "the given hosts"}
+    shown = [fault for fault in group if fault.captured]
+    clients = sorted({client for fault in shown for client in fault.clients}, key=_address_order)
+    args = {
+        **first.args,
+        "domains": shorten(domains) or "the given hosts",
+        "clients": captured.who(clients, most=1),
+        "attempts": captured.count(sum(fault.attempts for fault in shown), "connection attempt"),
+    }
+    asked = next((fault for fault in group if not fault.captured), None)
+    said = [] if asked is None else [fill(text.text, {**args, **asked.args})]
+    if shown:
+        said.append(fill(text.captured or text.text, {**shown[0].args, **args}))
     return Cause(
         code=first.code,
         stage=first.stage,
-        headline=fill(text.headline, args),
-        text=fill(text.text, args),
+        headline=_once(fill(text.headline, args), first),
+        text=_once(" ".join(dict.fromkeys(said)), first),
         paths=tuple(dict.fromkeys(" → ".join(_words(fault)) for fault in group)),
         screen=text.screen,
         event=text.event,
         fixes=fill_fixes(text.fixes, args),
     )
+
+
+def _address_order(address: str) -> tuple[bool, int, str]:
+    return (":" in address, len(address), address)
+
+
+def _once(text: str, fault: Fault) -> str:
+    """The text, with the address of a host that has no other name said once."""
+    target = visible(str(fault.args.get("target", "")))
+    if not target or target != fault.args.get("address"):
+        return text
+    return text.replace(f"{target} ({target})", target).replace(f"{target} ({target}, ", f"{target} (")
 
 
 def _words(fault: Fault) -> list[str]:
@@ -294,6 +347,46 @@ def shorten(names: Sequence[str], most: int = 3) -> str:
     """A list for a sentence: the first few names, and how many more."""
     listed = ", ".join(names[:most])
     return f"{listed} and {len(names) - most} more" if len(names) > most else listed
+
+
+def _whole_headline(
+    diagnosis: Diagnosis,
+    causes: Sequence[Cause],
+    remarks: Sequence[Remark],
+    bundle: Bundle,
+    captures: CaptureView | None,
+) -> str:
+    """One sentence about what was asked from here, what captures show, or both."""
+    if captures is None:
+        return _headline(diagnosis, causes, remarks, bundle)
+    shown = _captures_headline(captures, diagnosis)
+    if not (bundle.target.domains or bundle.target.hosts or bundle.target.machine):
+        return f"{shown[0].upper()}{shown[1:]}."
+    return f"{_headline(diagnosis, causes, remarks, bundle).removesuffix('.')}; in the captures {shown}."
+
+
+def _captures_headline(captures: CaptureView, diagnosis: Diagnosis) -> str:
+    """Who activated and who did not, and at which stages they failed."""
+    tried, unsure = captures.activated + captures.failed, captures.not_known
+    more = f" ({unsure:,} more: not known)" if unsure and tried else ""
+    if captures.failed:
+        stages = Counter(row.stage for row in captures.clients if row.state is State.FAIL and row.stage is not None)
+        where = ", ".join(f"{stages[stage]:,} at {stage}" for stage in Stage if stage in stages)
+        if len(stages) == 1:
+            where = f"at {next(iter(stages))}"
+        whole = "the only client" if tried == 1 else f"all {tried:,} clients" if not captures.activated else ""
+        if whole:
+            return f"{whole} failed to activate, {where}{more}"
+        return f"{captures.failed:,} of {tried:,} clients could not activate, {where}{more}"
+    if captures.activated:
+        hosts = sum(path.state in (PathState.OK, PathState.PARTIAL) and bool(path.clients) for path in diagnosis.paths)
+        whole = "the only client was" if tried == 1 else f"all {tried:,} clients were"
+        delayed = sum(round(one.delayed * one.clients) for one in diagnosis.impact if one.basis is Basis.OBSERVED)
+        late = f", {delayed:,} of them after an attempt that failed" if delayed else ""
+        return f"{whole} answered with success by {captured.count(hosts, 'KMS host')}{late}{more}"
+    if captures.conversations:
+        return "no attempt to activate is seen to its end"
+    return "no attempt to activate is seen"
 
 
 def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], remarks: Sequence[Remark], bundle: Bundle) -> str:

@@ -6,30 +6,22 @@ Nothing here reads what checks said: paths and checks look at the same answers, 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from kmsdiag import choice, clocks, discovery
+import msgspec
+
+from kmsdiag import captured, choice, clocks, discovery, observed
+from kmsdiag.captured import Port
 from kmsdiag.discovery import Service
+from kmsdiag.fault import NOWHERE as NOWHERE
+from kmsdiag.fault import Fault as Fault
 from kmsdiag.knowledge import icmp
 from kmsdiag.model.answer import Answer, RpcAnswer, SrvAnswer, TcpAnswer
+from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Args, Scalar
-from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
+from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Impact, Path, PathState, Route, StageResult, VerdictState
 from kmsdiag.model.request import ClockQuery, ClockSource, RpcBind, SrvQuery, TcpConnect
 from kmsdiag.model.target import KMS_PORT, Subject, SubjectKind, as_address
-
-NOWHERE = "–"
-"""Stands for a domain or a target that a path has none of."""
-
-
-class Fault(NamedTuple):
-    """One thing that breaks at least one path; faults with the same key are the same thing."""
-
-    code: str
-    stage: Stage
-    thing: str
-    args: Args
-    path: tuple[str, str, int]
-    domain: str
 
 
 class Diagnosis(NamedTuple):
@@ -53,7 +45,93 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
             hit = _impact(subject, seen, own)
             if hit is not None:
                 impact.append(hit)
+    answer = seen.get(captured.request(seen.target)) if seen.target.captures else None
+    if answer is not None:
+        found = observed.observe(answer, _names(subjects, seen))
+        paths = _joined(paths, found.paths)
+        faults.extend(found.faults)
+        impact.extend(found.impact)
     return Diagnosis(_state(paths), tuple(paths), _merge(faults, seen), tuple(impact))
+
+
+def _names(subjects: Iterable[Subject], seen: Evidence) -> dict[Port, list[tuple[str, str]]]:
+    """Domain and target of each address and port, as live questions found them."""
+    found: dict[Port, list[tuple[str, str]]] = {}
+    for subject in subjects:
+        for service in discovery.services(subject, seen):
+            for address in discovery.addresses(service, seen):
+                found.setdefault((address, service.port), []).append((_domain_of(subject), service.target))
+    return found
+
+
+def _joined(live: Sequence[Path], shown: Iterable[Path]) -> list[Path]:
+    """Paths of live questions with what captures show of the same ones, then those that only captures show."""
+    own = {path.key: number for number, path in enumerate(live) if path.target != NOWHERE}
+    works = {path.domain for path in live if path.stages and path.stages[0].state is State.OK}
+    joined = list(live)
+    for path in shown:
+        number = own.get(path.key)
+        if number is not None:
+            joined[number] = _with_captured(live[number], path)
+        elif path.target == NOWHERE and path.domain in works:
+            note = f"asked from here, DNS has the record; in the captures {_clients_of(path)} did not get it"
+            joined.append(msgspec.structs.replace(path, note=note))
+        else:
+            joined.append(path)
+    return joined
+
+
+def _with_captured(live: Path, shown: Path) -> Path:
+    """One path, seen from here and in captures. Neither silently outvotes the other: what differs is in the note."""
+    more = {route.address: route.stages for route in shown.routes}
+    routes = [
+        msgspec.structs.replace(route, stages=(*route.stages, *_later(route, more.pop(route.address, ()))))
+        for route in live.routes
+    ]
+    routes += [Route(address=address, stages=stages) for address, stages in more.items()]
+    state, fails_at = live.state, live.fails_at
+    if shown.state not in (live.state, PathState.UNKNOWN):
+        # Nothing is asked of a host from here after the bind; what clients met later is no contradiction.
+        later = shown.state is PathState.FAIL and shown.fails_at in (Stage.REQUEST, Stage.ANSWER)
+        if live.state is PathState.UNKNOWN or (live.state is PathState.OK and later):
+            state, fails_at = shown.state, shown.fails_at
+        else:
+            state, fails_at = PathState.PARTIAL, None
+    return msgspec.structs.replace(
+        live,
+        state=state,
+        fails_at=fails_at,
+        routes=tuple(routes),
+        clients=shown.clients,
+        note=_disagreement(live, shown),
+    )
+
+
+def _later(route: Route, stages: Sequence[StageResult]) -> list[StageResult]:
+    """Of what captures show of an address: stages that live questions do not reach, where these found it open."""
+    known = {stage.stage for stage in route.stages}
+    return [stage for stage in stages if stage.stage not in known] if route.state is State.OK else []
+
+
+def _disagreement(live: Path, shown: Path) -> str:
+    early = [
+        group
+        for group in shown.clients
+        if group.state is State.FAIL and ConversationOutcome(group.outcome).stage in (Stage.TCP, Stage.RPC)
+    ]
+    if live.state is PathState.OK and early:
+        hit = sum(group.count for group in early)
+        words = ", ".join(ConversationOutcome(group.outcome).words for group in early)
+        return f"it works from here; in the captures {hit} of {_clients_of(shown)} failed there ({words})"
+    served = sum(group.count for group in shown.clients if group.state is State.OK)
+    if live.state is PathState.FAIL and served:
+        stage = live.fails_at.value if live.fails_at is not None else "some stage"
+        return f"it fails from here at stage {stage}; in the captures it answered {served} of {_clients_of(shown)}"
+    return ""
+
+
+def _clients_of(path: Path) -> str:
+    return captured.count(sum(group.count for group in path.clients), "client")
 
 
 def _state(paths: Iterable[Path]) -> VerdictState:
@@ -325,6 +403,10 @@ def _tcp_fault(
     return Fault(code, Stage.TCP, f"{address}:{service.port}", args, key, key[0])
 
 
+_LISTED = 8
+"""Addresses that one sentence names."""
+
+
 def _merge(faults: list[Fault], seen: Evidence) -> tuple[tuple[Fault, tuple[Fault, ...]], ...]:
     """Group faults that are one thing. The first of a group speaks for it; many silent hosts may be one firewall."""
     groups: dict[tuple[str, str], list[Fault]] = {}
@@ -339,18 +421,29 @@ def _merge(faults: list[Fault], seen: Evidence) -> tuple[tuple[Fault, tuple[Faul
         args: dict[str, Scalar | tuple[str, ...]] = {
             **together[0].args,
             "count": len(addresses),
-            "addresses": tuple(addresses),
+            "addresses": tuple(addresses[:_LISTED])
+            + ((f"{len(addresses) - _LISTED} more",) if addresses[_LISTED:] else ()),
         }
         groups["tcp.timeout_everywhere", ""] = [
             together[0]._replace(code="tcp.timeout_everywhere", args=args),
             *together[1:],
         ]
-    ranked = sorted(groups.values(), key=lambda group: (list(Stage).index(group[0].stage), -len(group)))
+    # What was seen in captures counts by the clients it hits; from here, all that is known is how early a way ends.
+    only_captured = all(fault.captured for group in groups.values() for fault in group)
+
+    def rank(group: list[Fault]) -> tuple[int, int, int]:
+        clients = {client for fault in group for client in fault.clients} if only_captured else ()
+        return (-len(clients), list(Stage).index(group[0].stage), -len(group))
+
+    ranked = sorted(groups.values(), key=rank)
     return tuple((group[0], tuple(group)) for group in ranked)
 
 
 def _is_sign_of_life(answer: Answer) -> bool:
     """Something out there sent a packet back; what never left this machine says nothing either way."""
+    if isinstance(answer, CaptureAnswer):
+        silence = {ConversationOutcome.UNANSWERED.value, ConversationOutcome.NOT_KNOWN.value}
+        return any(host.outcomes.keys() - silence for host in answer.hosts)
     if isinstance(answer, TcpAnswer):
         return answer.outcome.state is not State.UNKNOWN and answer.outcome is not TcpOutcome.TIMEOUT
     return isinstance(answer, RpcAnswer) and answer.outcome is not RpcOutcome.NO_CONNECTION

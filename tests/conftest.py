@@ -27,12 +27,14 @@ from kmsdiag.model.answer import (
     TcpAnswer,
     TraceAnswer,
 )
+from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, RpcOutcome, TcpOutcome, TraceOutcome
 from kmsdiag.model.report import Report, Vantage
 from kmsdiag.model.request import (
     KMS_INTERFACE,
     AddressQuery,
+    Captures,
     ClockQuery,
     ClockSource,
     MachineSettings,
@@ -45,7 +47,7 @@ from kmsdiag.model.request import (
     TcpTrace,
     Transport,
 )
-from kmsdiag.model.target import KMS_PORT, SYSTEM, Expected, Family, HostSpec, Target
+from kmsdiag.model.target import KMS_PORT, SYSTEM, CaptureFile, Expected, Family, HostSpec, Selection, Target
 from kmsdiag.path import Diagnosis
 from kmsdiag.path import diagnose as build_paths
 from kmsdiag.registry import Registry, discover
@@ -299,6 +301,18 @@ class World:
             excerpt=excerpt,
             reason=reason,
         )
+        return self
+
+    def captures(self, answer: CaptureAnswer | str, *, selection: Selection | None = None) -> Self:
+        """What all captures show together; a text is the reason why that is not known."""
+        files = () if isinstance(answer, str) else answer.files
+        named = tuple(CaptureFile(label=file.label, size=file.size) for file in files) or (CaptureFile(label="a.pcap"),)
+        self.target = msgspec.structs.replace(self.target, captures=named, selection=selection or Selection())
+        question = Captures(files=named, selection=self.target.selection)
+        if isinstance(answer, str):
+            self.unanswered[question] = answer
+        else:
+            self.facts[question] = answer
         return self
 
     def gap(self, question: Request[Any], reason: str = "the deadline of 60 s was reached") -> Self:

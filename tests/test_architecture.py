@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import itertools
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MAY_IMPORT = {
     "checks": {
         "kmsdiag.agreement",
+        "kmsdiag.captured",
         "kmsdiag.check",
         "kmsdiag.choice",
         "kmsdiag.clocks",
@@ -36,6 +38,8 @@ MAY_IMPORT = {
         "kmsdiag.registry",
     },
     "kmsdiag.bundle": {"kmsdiag.model"},
+    "kmsdiag.capture": {"kmsdiag.capture", "kmsdiag.model", "kmsdiag.sources", "kmsdiag.wire"},
+    "kmsdiag.captured": {"kmsdiag.model"},
     "kmsdiag.check": {"kmsdiag.model"},
     "kmsdiag.choice": {"kmsdiag.model"},
     "kmsdiag.clocks": {"kmsdiag.discovery", "kmsdiag.knowledge.limits", "kmsdiag.model"},
@@ -43,15 +47,19 @@ MAY_IMPORT = {
     "kmsdiag.cli": {
         "kmsdiag.api",
         "kmsdiag.bundle",
+        "kmsdiag.capture",
         "kmsdiag.cli",
         "kmsdiag.compare",
         "kmsdiag.diagnosis",
         "kmsdiag.engine",
+        "kmsdiag.knowledge.capture_filters",
         "kmsdiag.model",
         "kmsdiag.policy",
+        "kmsdiag.probes.capture",
         "kmsdiag.probes.settings",
         "kmsdiag.registry",
         "kmsdiag.report",
+        "kmsdiag.sources",
         "kmsdiag.version",
     },
     "kmsdiag.cli.demo": {
@@ -67,11 +75,14 @@ MAY_IMPORT = {
     "kmsdiag.diagnosis": {
         "kmsdiag.agreement",
         "kmsdiag.bundle",
+        "kmsdiag.captured",
         "kmsdiag.check",
         "kmsdiag.discovery",
         "kmsdiag.engine",
+        "kmsdiag.fault",
         "kmsdiag.knowledge",
         "kmsdiag.model",
+        "kmsdiag.observed",
         "kmsdiag.path",
         "kmsdiag.policy",
         "kmsdiag.registry",
@@ -80,24 +91,36 @@ MAY_IMPORT = {
     },
     "kmsdiag.discovery": {"kmsdiag.model"},
     "kmsdiag.engine": {"kmsdiag.model", "kmsdiag.registry"},
-    "kmsdiag.knowledge": {"kmsdiag.model"},
+    "kmsdiag.fault": {"kmsdiag.model"},
+    "kmsdiag.knowledge": {"kmsdiag.knowledge", "kmsdiag.model"},
     "kmsdiag.lab": {"kmsdiag.lab", "kmsdiag.model", "kmsdiag.probes.settings", "kmsdiag.wire"},
     "kmsdiag.__main__": {"kmsdiag.cli"},
     "kmsdiag.model": {"kmsdiag.model"},
+    "kmsdiag.observed": {
+        "kmsdiag.captured",
+        "kmsdiag.discovery",
+        "kmsdiag.fault",
+        "kmsdiag.knowledge",
+        "kmsdiag.model",
+    },
     "kmsdiag.path": {
+        "kmsdiag.captured",
         "kmsdiag.choice",
         "kmsdiag.clocks",
         "kmsdiag.discovery",
+        "kmsdiag.fault",
         "kmsdiag.knowledge",
         "kmsdiag.model",
+        "kmsdiag.observed",
     },
     "kmsdiag.policy": {"kmsdiag.model"},
     "kmsdiag.probes": {"kmsdiag.model", "kmsdiag.probes", "kmsdiag.wire"},
     "kmsdiag.registry": {"kmsdiag.check"},
     "kmsdiag.report": {"kmsdiag.bundle", "kmsdiag.model", "kmsdiag.path", "kmsdiag.report"},
     "kmsdiag.schemas": set(),
+    "kmsdiag.sources": {"kmsdiag.model", "kmsdiag.sources", "kmsdiag.wire"},
     "kmsdiag.version": set(),
-    "kmsdiag.wire": {"kmsdiag.model"},
+    "kmsdiag.wire": {"kmsdiag.model", "kmsdiag.wire"},
 }
 """What of kmsdiag each part may import; the longest name that fits a module counts. ``kmsdiag`` itself is the API."""
 
@@ -105,13 +128,16 @@ PURE = {
     "checks",
     "kmsdiag.agreement",
     "kmsdiag.bundle",
+    "kmsdiag.captured",
     "kmsdiag.check",
     "kmsdiag.choice",
     "kmsdiag.clocks",
     "kmsdiag.compare",
     "kmsdiag.discovery",
+    "kmsdiag.fault",
     "kmsdiag.knowledge",
     "kmsdiag.model",
+    "kmsdiag.observed",
     "kmsdiag.path",
     "kmsdiag.policy",
     "kmsdiag.report",
@@ -138,11 +164,17 @@ ONLY_IN = {
     "random": {"kmsdiag.probes"},
     "secrets": {"kmsdiag.cli"},
     "signal": {"kmsdiag.cli"},
-    "threading": {"kmsdiag.cli", "kmsdiag.probes.machine"},
+    "threading": {"kmsdiag.cli", "kmsdiag.probes.capture", "kmsdiag.probes.machine"},
     "time": {"kmsdiag.cli", "kmsdiag.engine", "kmsdiag.probes"},
     # files
-    "os": {"kmsdiag.cli", "kmsdiag.probes.windows"},
-    "pathlib": {"kmsdiag.cli", "kmsdiag.probes.machine", "kmsdiag.registry"},
+    "os": {"kmsdiag.cli", "kmsdiag.probes.windows", "kmsdiag.sources"},
+    "pathlib": {
+        "kmsdiag.cli",
+        "kmsdiag.probes.capture",
+        "kmsdiag.probes.machine",
+        "kmsdiag.registry",
+        "kmsdiag.sources",
+    },
     "shutil": {"kmsdiag.cli"},
     "tempfile": {"kmsdiag.cli"},
     "tomllib": {"kmsdiag.cli"},
@@ -156,9 +188,13 @@ ONLY_IN = {
     "dns.resolver": ASKS,
     "dns.asyncresolver": ASKS,
     "dns.message": ASKS,
+    "numpy": {"kmsdiag.capture", "kmsdiag.wire"},
+    "distributed": {"kmsdiag.cli"},
     "rich": {"kmsdiag.cli"},
+    "scapy": {"kmsdiag.probes.capture"},
     "tabulate": {"kmsdiag.cli", "kmsdiag.report"},
     "typer": {"kmsdiag.cli"},
+    "zstandard": {"kmsdiag.sources"},
 }
 """Modules that only some parts may import."""
 
@@ -311,7 +347,9 @@ def test_modules_import_each_other_in_one_direction() -> None:
 
 
 def test_other_peoples_modules_are_declared() -> None:
-    declared = {re.split(r"[<>=~! ]", line)[0] for line in PROJECT["project"]["dependencies"]}
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    lines = [*PROJECT["project"]["dependencies"], *itertools.chain.from_iterable(extras)]
+    declared = {re.split(r"[<>=~! ]", line)[0] for line in lines}
     names = {"dnspython": "dns"}
     wanted = {names.get(one, one) for one in declared}
     found = {name.split(".")[0] for source in SOURCES.values() for name in imports(ast.parse(source))}
@@ -328,7 +366,18 @@ def test_packages_of_pyproject_are_the_folders() -> None:
     assert all((home / "__init__.py").exists() for home in homes)
 
 
-HEAVY = ["asyncio", "dns", "kmsdiag.lab", "kmsdiag.probes", "msgspec", "numpy", "rich.console", "scapy", "tabulate"]
+HEAVY = [
+    "asyncio",
+    "distributed",
+    "dns",
+    "kmsdiag.lab",
+    "kmsdiag.probes",
+    "msgspec",
+    "numpy",
+    "rich.console",
+    "scapy",
+    "tabulate",
+]
 
 
 @pytest.mark.parametrize("module", ["kmsdiag", "kmsdiag.cli"])

@@ -16,6 +16,7 @@ from kmsdiag.model.request import AnyAnswer, AnyRequest, TcpConnect
 from kmsdiag.registry import discover
 from tests.conftest import World, record
 from tests.labruns import NAMES, runs
+from tests.traffic import Traffic
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/bundles"
 
@@ -127,6 +128,37 @@ class TestErrors:
     def test_damage_is_named_with_its_path(self, path: tuple[str | int, ...], value: Any, says: str) -> None:
         with pytest.raises(BundleError, match=says):
             decode(changed(path, value))
+
+    @pytest.mark.parametrize(
+        ("path", "value", "says"),
+        [
+            (("outcomes",), {"odd": 1}, "'odd' is no ConversationOutcome"),
+            (("hosts", 0, "outcomes"), {"odd": 1}, "'odd' is no ConversationOutcome"),
+            (("clients", 0, "uses", 0, "outcomes"), {"odd": 1}, "'odd' is no ConversationOutcome"),
+            (("lookups", 0, "outcomes"), {"odd": 1}, "'odd' is no DnsOutcome"),
+            (("hosts", 0, "found_by"), {"odd": 1}, "'odd' is no FoundBy"),
+            (("quality", "conversations_lacking"), {"odd": 1}, "'odd' is no Lack"),
+            (("hosts", 0, "hresults"), {"0xc004f042": 1}, "'0xc004f042' is no HRESULT"),
+            (("clients", 0, "uses", 0, "hresults"), {"odd": 1}, "'odd' is no HRESULT"),
+            (("hosts", 0, "address"), "kms1", "'kms1' is no address"),
+            (("clients", 0, "address"), "x", "'x' is no address"),
+            (("clients", 0, "uses", 0, "address"), "x", "'x' is no address"),
+            (("examples", 0, "client"), "x", "'x' is no address"),
+            (("lookups", 0, "server"), "dc1", "'dc1' is no address"),
+            (("clients", 0, "uses", 0, "last"), "2026-01-05T08:00:00", "has no zone"),
+        ],
+    )
+    def test_a_capture_s_digest_is_held_to_what_checks_rely_on(
+        self, path: tuple[str | int, ...], value: Any, says: str
+    ) -> None:
+        traffic = Traffic().srv("contoso.example", record("kms1"), clients=["10.2.0.11"]).talk("10.2.0.11", "10.1.0.8")
+        whole = json.loads(encode(World().captures(traffic.answer()).bundle()))
+        place = whole["facts"][0]["answer"]
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        with pytest.raises(BundleError, match=says):
+            decode(json.dumps(whole).encode())
 
     @pytest.mark.parametrize("field", ["priority", "weight", "port"])
     @pytest.mark.parametrize("value", [-1, 65_536])

@@ -11,13 +11,15 @@ import pytest
 from kmsdiag.knowledge import icmp, limits
 from kmsdiag.knowledge.causes import CAUSES, CauseText
 from kmsdiag.knowledge.clouds import CLOUD_HOSTS
+from kmsdiag.knowledge.hresults import HRESULTS, HResult, decode
 from kmsdiag.model.answer import Icmp
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.outcome import Stage
-from kmsdiag.model.path import Basis
+from kmsdiag.model.path import Basis, ClientCode
 from kmsdiag.model.target import parse_host
 from kmsdiag.probes import tcp
 from kmsdiag.registry import discover
+from kmsdiag.wire.icmp import UNREACHABLE4, UNREACHABLE6
 
 CODES = pytest.mark.parametrize(("code", "text"), CAUSES.items(), ids=CAUSES)
 
@@ -54,7 +56,9 @@ def test_client_codes_are_hresults_and_the_one_on_screen_is_known(code: str, tex
         if one is not None:
             assert re.fullmatch(r"0x[0-9A-F]{8}", one.code)
             assert one.basis in (Basis.DOCUMENTED, Basis.INFERRED)
-    if not code.startswith("srv."):
+    if code == "answer.below_threshold":
+        assert text.screen == ClientCode("0xC004F038", Basis.DOCUMENTED)
+    elif not code.startswith("srv."):
         assert text.screen is not None
         assert text.screen.code == "0xC004F074", "a host was found and none answered: the umbrella code"
     if text.event is not None:
@@ -88,7 +92,7 @@ def test_a_command_is_for_its_shell(fix: Fix) -> None:
         # A hash table's entries are no commands, nor is what is read from a command's result.
         parts = re.split(r"[;|]", re.sub(r"\{\{.*?\}\}", "", fix.command))
         heads = [re.split(r"[\s)]", part.strip().lstrip("("))[0] for part in parts]
-        cmdlet = re.compile(r"[A-Z][a-z]+-[A-Z]\w+|slmgr|dcdiag|nslookup|w32tm")
+        cmdlet = re.compile(r"[A-Z][a-z]+-[A-Z]\w+|slmgr|slui|dcdiag|nslookup|w32tm")
         assert all(cmdlet.fullmatch(head) for head in heads), heads
     if "slmgr /sdns" in fix.command or "Enable-NetFirewallRule" in fix.command or "Start-Service sppsvc" in fix.command:
         assert fix.where is Where.KMS_HOST
@@ -151,7 +155,7 @@ def test_every_name_that_the_meaning_looks_for_is_one_that_the_probe_gives() -> 
     """The two tables are in different modules; a name spelt in another way would never be met."""
     expired = tcp.icmp_of(tcp._EXTENDED_ERROR.pack(0, tcp._ORIGINS_ICMP[0], 11, 0, 0, 0, 0))
     assert expired is not None
-    given = {*tcp._ICMP4.values(), *tcp._ICMP6.values(), expired.name}
+    given = {*UNREACHABLE4.values(), *UNREACHABLE6.values(), expired.name}
     tree = ast.parse(inspect.getsource(icmp.meaning))
     compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
     wanted = {
@@ -177,3 +181,37 @@ def test_cloud_hosts_are_written_as_answers_are(name: str) -> None:
 def test_limits_are_those_of_microsoft() -> None:
     assert (limits.CLIENT_THRESHOLD, limits.SERVER_THRESHOLD, limits.HOSTS_PER_KEY) == (25, 5, 6)
     assert limits.LONG_TTL == 24 * 60 * 60
+
+
+# --------------------------------------------------------------------------------------------------- HRESULTs
+
+
+@pytest.mark.parametrize("one", HRESULTS.values(), ids=HRESULTS)
+def test_an_hresult_says_what_it_means_and_what_to_do(one: HResult) -> None:
+    assert re.fullmatch(r"0x[0-9A-F]{8}", one.code)
+    assert int(one.code, 16) >> 31, "a host refuses with an error"
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", one.name)
+    assert not one.meaning.endswith("."), "a clause"
+    assert one.cause.endswith("."), "sentences"
+    assert one.fixes
+    assert f"answer.{one.name}" in CAUSES
+
+
+def test_names_of_hresults_are_unique() -> None:
+    assert len({one.name for one in HRESULTS.values()}) == len(HRESULTS)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("0xC004F042", "licensing service error 0xF042"),
+        ("0x4004F040", "licensing service information 0xF040"),
+        ("0x80070005", "Win32 error 5"),
+        ("0x8001010D", "RPC error 0x010D"),
+        ("0x80290209", "facility 41 error 0x0209"),
+        ("", ""),
+        ("garbage", ""),
+    ],
+)
+def test_an_unknown_hresult_is_taken_apart(code: str, words: str) -> None:
+    assert decode(code) == words

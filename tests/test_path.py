@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsdiag import diagnosis
+from kmsdiag import diagnosis, observed
 from kmsdiag.bundle import Bundle
 from kmsdiag.knowledge.causes import CAUSES
+from kmsdiag.knowledge.hresults import HRESULTS
 from kmsdiag.model.answer import SrvRecord
-from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
+from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Cause, Impact, PathState, Route, VerdictState
 from kmsdiag.model.report import Report
 from kmsdiag.model.request import AddressQuery, ClockSource, RpcBind, SrvQuery, TcpConnect
@@ -25,6 +26,7 @@ from kmsdiag.path import NOWHERE
 from kmsdiag.registry import Registry, discover
 from kmsdiag.report.words import fields
 from tests.conftest import World, commands, icmp, record
+from tests.traffic import Traffic
 
 K1, K2, K3 = "10.1.0.8", "10.1.0.9", "10.1.0.10"
 K1_V6 = "fd00:1::8"
@@ -443,14 +445,50 @@ def failing_worlds() -> Iterator[tuple[str, World]]:
     yield "clock.beyond", ahead
 
 
-WORLDS = list(failing_worlds())
+def captured_worlds() -> Iterator[tuple[str, World]]:
+    """A cause, and captures that show it alone."""
+    for dns in DnsOutcome:
+        if dns.state is not State.OK and dns is not DnsOutcome.NO_SERVER:
+            yield f"srv.{dns}", World().captures(Traffic().srv(CONTOSO, clients=[CLIENT], outcome=dns).answer())
+    published = record("kms1")
+    lost = Traffic().srv(CONTOSO, published, clients=[CLIENT])
+    yield "name.no_address", World().captures(lost.name("kms1.contoso.example").answer())
+    lost = Traffic().srv(CONTOSO, published, clients=[CLIENT])
+    lost.name("kms1.contoso.example", outcome=DnsOutcome.SERVFAIL)
+    yield "name.lookup_failed", World().captures(lost.answer())
+    yield "name.root", World().captures(Traffic().srv(CONTOSO, record(".", port=0), clients=[CLIENT]).answer())
+    for outcome, code in observed._CODES.items():
+        error = PROHIBITED if outcome is ConversationOutcome.UNREACHABLE else None
+        yield code, met(outcome, icmp=error, hresult="0xC004F0FF", detail="what came back", count=3, required=25)
+    yield "tcp.unreachable", met(ConversationOutcome.UNREACHABLE)
+    for one_code, known in HRESULTS.items():
+        yield f"answer.{known.name}", met(ConversationOutcome.HOST_REFUSED, hresult=one_code)
+    silent = Traffic().srv(CONTOSO, published, record("kms2"), clients=[CLIENT])
+    silent.name("kms1.contoso.example", K1).name("kms2.contoso.example", K2)
+    silent.talk(CLIENT, K1, "unanswered").talk(CLIENT, K2, "unanswered")
+    yield "tcp.timeout_everywhere", World().captures(silent.answer())
+
+
+CLIENT = "10.2.0.17"
+
+
+def met(outcome: ConversationOutcome, **more: object) -> World:
+    """Captures of one client and the host it was told of, and how that ended."""
+    traffic = Traffic().srv(CONTOSO, record("kms1"), clients=[CLIENT]).name("kms1.contoso.example", K1)
+    return World().captures(traffic.talk(CLIENT, K1, outcome, **more).answer())  # type: ignore[arg-type]
+
+
+WORLDS = [*failing_worlds(), *captured_worlds()]
 
 
 @pytest.mark.parametrize(("code", "world"), WORLDS, ids=[f"{code}-{n}" for n, (code, _world) in enumerate(WORLDS)])
 def test_each_failing_outcome_has_a_cause_whose_text_can_be_filled(code: str, world: World) -> None:
     ((first, _group),) = world.diagnosis().faults
     text = CAUSES[code]
-    assert fields(text.headline + text.text) <= first.args.keys() | {"domains"}
+    said = text.captured or text.text if first.captured else text.text
+    assert fields(text.headline + said) <= first.args.keys() | {"domains"} | (
+        {"clients", "attempts"} if first.captured else set()
+    )
     report = report_of(world)
     (cause,) = report.verdict.causes
     assert (cause.code, cause.stage) == (code, first.stage)
@@ -462,6 +500,14 @@ def test_each_failing_outcome_has_a_cause_whose_text_can_be_filled(code: str, wo
 
 def test_there_is_no_text_for_what_cannot_happen() -> None:
     assert {code for code, _world in WORLDS} == set(CAUSES)
+
+
+def test_each_end_of_a_conversation_that_is_a_failure_has_a_cause_and_a_note() -> None:
+    failing = {outcome for outcome in ConversationOutcome if outcome.state is State.FAIL}
+    assert set(observed._CODES) == failing
+    assert set(observed._NOTES) == failing
+    for outcome, code in observed._CODES.items():
+        assert code.startswith(f"{outcome.stage}.")
 
 
 def test_what_is_no_failure_has_no_text() -> None:
@@ -495,7 +541,8 @@ def test_an_explicit_host_that_is_no_kms_has_texts_too(rpc: RpcOutcome) -> None:
 
 def assert_readable(cause: Cause) -> None:
     for text in (cause.headline, cause.text, *(fix.text + fix.command for fix in cause.fixes)):
-        assert not re.search(r"[{}]|\bNone\b(?! of )|<…>", text), text
+        plain = re.sub(r"@\{ .*? \}", "", text)  # a hash table of PowerShell
+        assert not re.search(r"[{}]|\bNone\b(?! of )|<…>", plain), text
         assert text.strip()
 
 

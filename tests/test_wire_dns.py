@@ -244,6 +244,43 @@ class TestSoa:
             wire.decode(bad)
 
 
+class TestHead:
+    """Header and question, of messages whose rest may be cut."""
+
+    @given(messages())
+    def test_it_is_that_of_the_whole(self, data: bytes) -> None:
+        whole, head = wire.decode(data), wire.decode_head(data)
+        assert (head.id, head.response, head.truncated) == (whole.id, whole.response, whole.truncated)
+        assert (head.rcode, head.question, head.answers) == (whole.rcode & 15, whole.question, len(whole.answers))
+
+    @given(messages(), st.integers(0, 300))
+    def test_a_cut_gives_the_same_or_an_error(self, data: bytes, kept: int) -> None:
+        try:
+            head = wire.decode_head(data[:kept])
+        except wire.DnsFormatError:
+            return
+        assert head == wire.decode_head(data)
+
+
+class TestBesidesTheAnswer:
+    def test_addresses_that_come_along(self) -> None:
+        message = dns.message.from_wire(answer("_vlmcs._tcp.contoso.example. 60 IN SRV 1 2 1688 kms.contoso.example."))
+        for line in ("A 10.1.0.8", "AAAA fd00::8", "TXT x"):
+            kind, data = line.split()
+            message.additional.append(dns.rrset.from_text("KMS.contoso.example.", 60, "IN", kind, data))
+        assert wire.decode(message.to_wire()).additional == (
+            wire.Record("kms.contoso.example", wire.A, 60, "10.1.0.8"),
+            wire.Record("kms.contoso.example", wire.AAAA, 60, "fd00::8"),
+        )
+
+    def test_the_cache_flush_bit_of_multicast_dns(self) -> None:
+        data = bytearray(answer("kms.local. 60 IN A 10.1.0.8"))
+        at = data.index(b"\0\1\0\1\0\0\0\x3c")
+        data[at + 2] = 0x80
+        assert wire.decode(bytes(data)).answers[0].data is None
+        assert wire.decode(bytes(data), multicast=True).answers[0].data == "10.1.0.8"
+
+
 class TestOddAnswers:
     @pytest.mark.parametrize("edns", [True, False])
     def test_every_truncation_of_a_message_is_an_error(self, *, edns: bool) -> None:

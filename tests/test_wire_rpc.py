@@ -124,7 +124,11 @@ class TestBind:
         assert bind["ctx_items"] == sent[28:]
 
     def test_there_is_no_way_to_make_a_request(self) -> None:
-        makers = [name for name in vars(rpc) if name.startswith("encode") or "request" in name.lower()]
+        makers = [
+            name
+            for name, value in vars(rpc).items()
+            if callable(value) and (name.startswith("encode") or "request" in name.lower())
+        ]
         assert makers == ["encode_bind"]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kmsdiag.cli import analyze, check, checks, demo, schema
+from kmsdiag.cli import analyze, capture, check, checks, demo, schema
 from kmsdiag.cli.errors import UsageProblem
 from kmsdiag.cli.options import HELP
 from kmsdiag.version import VERSION
@@ -50,9 +50,8 @@ def _root(
 
 
 app.command("check", context_settings=HELP, short_help="Say live where activation breaks for a domain.")(check.command)
-app.command("analyze", context_settings=HELP, short_help="Judge a recorded run again, without a network.")(
-    analyze.command
-)
+app.command("analyze", context_settings=HELP, short_help="Judge packet captures and recorded runs.")(analyze.command)
+app.add_typer(capture.app, name="capture", context_settings=HELP)
 app.add_typer(checks.app, name="checks", context_settings=HELP)
 app.command("schema", context_settings=HELP, short_help="Print a JSON Schema.")(schema.command)
 app.command("demo", context_settings=HELP, short_help="Diagnose a broken network that runs on loopback.")(demo.command)

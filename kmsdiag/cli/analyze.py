@@ -1,6 +1,9 @@
-"""``kmsdiag analyze``: judge recorded evidence again, without a network."""
+"""``kmsdiag analyze``: judge what was recorded, here or elsewhere, without a network."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -9,28 +12,82 @@ from kmsdiag.cli.options import (
     ChecksDirOption,
     Color,
     ColorOption,
+    ExpectHostOption,
     FailLevel,
     FailOnOption,
     FormatOption,
+    JobsOption,
     OnlyOption,
     OutputAllOption,
     OutputOption,
+    RecordOption,
     SkipOption,
     VerboseOption,
 )
 
 if TYPE_CHECKING:
     from kmsdiag.bundle import Bundle
+    from kmsdiag.capture.scan import Analysis, Want
+    from kmsdiag.model.capture import Conversation
+    from kmsdiag.model.target import Selection, Target
+    from kmsdiag.registry import Registry
+    from kmsdiag.sources.files import Source
+
+
+class ListFormat(StrEnum):
+    """How all conversations are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
 
 
 def command(
-    bundle: Annotated[
-        str,
-        typer.Argument(metavar="BUNDLE", help="What 'kmsdiag check --record' wrote; - is stdin.", show_default=False),
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Packet captures (pcap, pcapng, also .gz and .zst), what 'kmsdiag check --record' wrote, folders of"
+            " these; - is stdin.",
+            show_default=False,
+        ),
     ],
-    only: OnlyOption = [],  # noqa: B006  # typer copies it
+    client: Annotated[
+        list[str],
+        typer.Option(
+            "--client", metavar="ADDR", help="Only conversations of this client (address, network or name); repeatable."
+        ),
+    ] = [],  # noqa: B006  # typer copies it
+    host: Annotated[
+        list[str],
+        typer.Option("--host", metavar="H[:P]", help="Only conversations with this KMS host; repeatable."),
+    ] = [],  # noqa: B006
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Only from then on: 2026-11-24, 2026-11-24T08:00[Z], 08:00.")
+    ] = "",
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="Only until then.")] = "",
+    expect_host: ExpectHostOption = [],  # noqa: B006
+    conversations: Annotated[
+        ListFormat | None,
+        typer.Option("--conversations", help="List all conversations instead of the report.", show_default=False),
+    ] = None,
+    show: Annotated[
+        int | None,
+        typer.Option("--show", metavar="N", min=1, help="Show conversation N frame by frame instead of the report."),
+    ] = None,
+    extract: Annotated[
+        Path | None,
+        typer.Option("--extract", metavar="FILE", help="Write the frames that matter to FILE (pcapng) as well."),
+    ] = None,
+    jobs: JobsOption = 2,
+    scheduler: Annotated[
+        str,
+        typer.Option("--scheduler", metavar="URL", help="Read captures on the Dask cluster at this address."),
+    ] = "",
+    only: OnlyOption = [],  # noqa: B006
     skip: SkipOption = [],  # noqa: B006
     checks_dir: ChecksDirOption = None,
+    record: RecordOption = None,
     format: FormatOption = None,  # noqa: A002
     output: OutputOption = None,
     output_all: OutputAllOption = None,
@@ -38,41 +95,201 @@ def command(
     color: ColorOption = Color.AUTO,
     verbose: VerboseOption = 0,
 ) -> int:
-    """Judge a recorded run again. Nothing is asked of any network, and the same bundle gives the same bytes.
+    """Judge packet captures and recorded runs. Nothing is asked of any network; the same files give the same bytes.
 
-    Runs the checks that the bundle was recorded for, and those that are newer than it; --check chooses others.
+    All captures given are one run: rings of files are joined, captures of both ends of a path compared. A recorded run
+    is judged by the checks that it was recorded for and those that are newer; --check chooses others.
     """
+    from kmsdiag.capture.scan import Want
+    from kmsdiag.cli.captured import complain_about
     from kmsdiag.cli.config import policy
     from kmsdiag.cli.live import finish, load_all, select
-    from kmsdiag.cli.output import OutputPlan
+    from kmsdiag.cli.output import OutputPlan, require_writable
 
+    if conversations is not None and show is not None:
+        raise UsageProblem("--conversations and --show exclude each other: give one of them")
     plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
-    recorded = _read(bundle)
+    for path in (record, extract):
+        if path is not None:
+            require_writable(path)
     everything = load_all(checks_dir)
     rules = policy(everything)
     registry = select(everything, only, skip)
-    if not only:
-        registry = registry.recorded(recorded.checks, recorded.tool)
-    return finish(recorded, registry, rules, plan, fail_on)
+    target = _target(client, host, since, until, expect_host)
+    want = Want.CONVERSATIONS if conversations is not None else Want.ANSWER
+    if extract is not None:
+        want |= Want.FRAMES
+    found = _read(files, target.selection, jobs, scheduler, want, show)
+    if not found.usable:
+        # The last line is the command's own, so that a single file gives a single line.
+        *others, (label, why) = found.unusable
+        complain_about(others)
+        raise UsageProblem(f"{label}: {why}")
+    complain_about(found.unusable)
+    if extract is not None:
+        _extract(extract, found)
+    if conversations is not None or show is not None:
+        plan.write_text(_listed(found.analysis, conversations, show))
+        return 3 if found.unusable else 0
+    bundle = _bundle(found, target, registry)
+    if not only and found.bundle is not None:
+        registry = registry.recorded(found.bundle.checks, found.bundle.tool)
+    code = finish(bundle, registry, rules, plan, fail_on, record)
+    return 3 if found.unusable and code == 0 else code
 
 
-def _read(name: str) -> "Bundle":
-    import sys
-    from pathlib import Path
+class _Found(NamedTuple):
+    """What the files came to. ``refused`` are (label, reason) of inputs that are no use at all."""
 
+    bundle: "Bundle | None"
+    captures: "tuple[Source, ...]"
+    analysis: "Analysis | None"
+    refused: tuple[tuple[str, str], ...]
+
+    @property
+    def unusable(self) -> list[tuple[str, str]]:
+        """Label and reason of all that was given and could not be used."""
+        return sorted({*self.refused, *(self.analysis.unusable if self.analysis is not None else ())})
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is anything to judge."""
+        return self.bundle is not None or (self.analysis is not None and bool(self.analysis.captures))
+
+
+def _read(
+    names: Sequence[str], selection: "Selection", jobs: int, scheduler: str, want: "Want", show: int | None
+) -> _Found:
+    from kmsdiag.cli.captured import read_captures
+    from kmsdiag.sources.files import gather
+    from kmsdiag.sources.recognise import Kind
+
+    gathered = gather(names)
+    refused = [(one.label, one.reason) for one in gathered.refused]
+    captures = tuple(one for one in gathered.sources if one.format.kind is Kind.CAPTURE)
+    bundles = []
+    for source in gathered.sources:
+        if source.format.kind is Kind.BUNDLE:
+            bundle = _read_bundle(source)
+            if isinstance(bundle, str):
+                refused.append((source.label, bundle))
+            else:
+                bundles.append((source.label, bundle))
+    if len(bundles) > 1:
+        first, second = bundles[0][0], bundles[1][0]
+        raise UsageProblem(f"{first} and {second} are two recorded runs: give one at a time")
+    analysis = None
+    if captures:
+        analysis = read_captures(
+            captures, selection, jobs=jobs, scheduler=scheduler, want=want, show=() if show is None else (show,)
+        )
+    return _Found(bundles[0][1] if bundles else None, captures, analysis, tuple(sorted(refused)))
+
+
+def _read_bundle(source: "Source") -> "Bundle | str":
+    """A recorded run, or why it can't be used."""
     from kmsdiag.bundle import MAX_BYTES, BundleError, decode
+    from kmsdiag.sources.files import read_whole
+    from kmsdiag.sources.unpack import UnpackError
 
     try:
-        if name == "-":
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+        data = read_whole(source, MAX_BYTES)
     except OSError as error:
-        raise UsageProblem(f"{name} can't be read: {error.strerror}") from None
+        return f"it can't be read: {error.strerror or error}"
+    except UnpackError as error:
+        return f"it can't be used: {error}"
     if len(data) > MAX_BYTES:
-        raise UsageProblem(f"{name} is larger than {MAX_BYTES // 1024**2} MiB: no bundle of kmsdiag")
+        return f"it is larger than {MAX_BYTES // 1024**2} MiB: no bundle of kmsdiag"
     try:
         return decode(data)
     except BundleError as error:
-        raise UsageProblem(f"{name} can't be used: {error}") from None
+        return f"it can't be used: {error}"
+
+
+def _bundle(found: _Found, target: "Target", registry: "Registry") -> "Bundle":
+    from kmsdiag.cli.captured import as_bundle, files_vantage
+
+    if found.analysis is None:
+        assert found.bundle is not None  # noqa: S101  # the caller saw to it
+        return found.bundle
+    return as_bundle(found.analysis, target, registry, files_vantage(), base=found.bundle)
+
+
+def _target(clients: list[str], hosts: list[str], since: str, until: str, expected: list[str]) -> "Target":
+    from kmsdiag.cli.captured import expected_hosts
+    from kmsdiag.cli.times import moment
+    from kmsdiag.model.target import Expected, Selection, Target
+
+    selection = Selection(
+        clients=_chosen(clients, "--client"),
+        hosts=_chosen(hosts, "--host"),
+        since=moment(since, "--since") if since else None,
+        until=moment(until, "--until") if until else None,
+    )
+    if selection.since and selection.until and selection.since > selection.until:
+        raise UsageProblem("--since is later than --until: nothing lies between them")
+    return Target(selection=selection, expected=Expected(hosts=expected_hosts(expected)))
+
+
+def _chosen(texts: list[str], option: str) -> tuple[str, ...]:
+    """Addresses, networks and hosts with or without port, as they were typed.
+
+    Raises:
+        UsageProblem: none of these.
+    """
+    import ipaddress
+
+    from kmsdiag.model.target import TargetError, parse_host
+
+    for text in texts:
+        try:
+            if "/" in text:
+                ipaddress.ip_network(text, strict=False)
+            else:
+                parse_host(text)
+        except (ValueError, TargetError) as error:
+            raise UsageProblem(f"{option} {text!r}: {error}") from None
+    return tuple(dict.fromkeys(texts))
+
+
+def _extract(path: Path, found: _Found) -> None:
+    from kmsdiag.capture.extract import Extract, extract
+    from kmsdiag.cli.output import replace_from
+    from kmsdiag.sources.files import Reading
+
+    if found.analysis is None:
+        raise UsageProblem("--extract needs a packet capture")
+    if any(not source.again for source in found.captures):
+        raise UsageProblem("--extract reads the capture a second time, and standard input can't be: give a file")
+    sources = {source.path: source for source in found.captures}
+    parts = (
+        Extract(sources[origin.path].label, Reading(sources[origin.path]), origin.numbers)
+        for origin in found.analysis.frames
+    )
+    try:
+        replace_from(path, extract(parts))
+    except OSError as error:
+        raise UsageProblem(f"{path} can't be written: {error.strerror or error}") from None
+
+
+def _listed(analysis: "Analysis | None", form: ListFormat | None, number: int | None) -> str:
+    from kmsdiag.report import conversations
+
+    if analysis is None:
+        raise UsageProblem("--conversations and --show need a packet capture")
+    files = analysis.answer.files
+    if number is not None:
+        return conversations.as_ladder(_numbered(analysis, number), files)
+    render = {
+        ListFormat.JSON: conversations.as_json,
+        ListFormat.CSV: conversations.as_csv,
+        ListFormat.TABLE: conversations.as_table,
+    }[form or ListFormat.TABLE]
+    return render(analysis.conversations, files)
+
+
+def _numbered(analysis: "Analysis", number: int) -> "Conversation":
+    for one in analysis.conversations:
+        if one.number == number:
+            return one
+    raise UsageProblem(f"there is no conversation {number}: --conversations table lists them all")

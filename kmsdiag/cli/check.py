@@ -1,5 +1,6 @@
 """``kmsdiag check``: the live diagnosis."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,19 +14,21 @@ from kmsdiag.cli.options import (
     FailLevel,
     FailOnOption,
     FormatOption,
+    InterfaceOption,
     OnlyOption,
     OutputAllOption,
     OutputOption,
     RecordOption,
     SkipOption,
     VerboseOption,
+    WriteOption,
 )
 
 if TYPE_CHECKING:
     from kmsdiag.bundle import Bundle
     from kmsdiag.engine import Budget
     from kmsdiag.model.report import Vantage
-    from kmsdiag.model.target import Target
+    from kmsdiag.model.target import HostSpec, Target
     from kmsdiag.policy import Policy
     from kmsdiag.probes.settings import ProbeSettings
     from kmsdiag.registry import Registry
@@ -144,6 +147,15 @@ def command(
         str,
         typer.Option("--vantage", metavar="LABEL", envvar="KMSDIAG_VANTAGE", help="Name of this place in the report."),
     ] = "",
+    capture: Annotated[
+        bool,
+        typer.Option(
+            "--capture",
+            help="Record this machine's DNS and KMS packets meanwhile, and judge them as well (needs root).",
+        ),
+    ] = False,
+    interface: InterfaceOption = [],  # noqa: B006
+    write: WriteOption = None,
     only: OnlyOption = [],  # noqa: B006
     skip: SkipOption = [],  # noqa: B006
     checks_dir: ChecksDirOption = None,
@@ -171,6 +183,10 @@ def command(
     plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
     if record is not None:
         require_writable(record)
+    if (interface or write is not None) and not capture:
+        raise UsageProblem("-i and -w are for --capture: give that as well")
+    if capture and until_healthy:
+        raise UsageProblem("--capture and --until-healthy exclude each other: give one of them")
     pause = _seconds(every)
     names = [*(domains or []), *_read_domains(domains_from)]
     target = msgspec.structs.replace(
@@ -193,9 +209,41 @@ def command(
     )
     if until_healthy:
         bundle = _watch(target, registry, rules, settings, budget, vantage, pause)
+    elif capture:
+        bundle = _recorded(
+            lambda: _run(target, registry, settings, budget, vantage), registry, interface, write, target.hosts
+        )
     else:
         bundle = _run(target, registry, settings, budget, vantage)
     return finish(bundle, registry, rules, plan, fail_on, record)
+
+
+def _recorded(
+    run: "Callable[[], Bundle]",
+    registry: "Registry",
+    interfaces: list[str],
+    write: Path | None,
+    hosts: "Sequence[HostSpec]",
+) -> "Bundle":
+    """Record packets while the run lasts, and add what they show to its evidence. Without -w nothing is kept."""
+    import tempfile
+
+    from kmsdiag.cli.capture import recording, say_what_was_recorded
+    from kmsdiag.cli.captured import as_bundle, complain_about, read_captures
+    from kmsdiag.model.target import KMS_PORT
+    from kmsdiag.sources.files import gather
+
+    ports = sorted({host.port for host in hosts} - {KMS_PORT})
+    with tempfile.TemporaryDirectory() as folder:
+        path = write or Path(folder) / "check.pcapng"
+        with recording(interfaces, path, ports=ports) as recorder:
+            bundle = run()
+            done = recorder.stop()
+        if write is not None or recorder.problem:
+            say_what_was_recorded(done, recorder.problem)
+        analysis = read_captures(gather([str(path)]).sources, bundle.target.selection, jobs=1)
+    complain_about(analysis.unusable)
+    return as_bundle(analysis, bundle.target, registry, bundle.vantage, base=bundle)
 
 
 def _watch(

@@ -95,3 +95,21 @@ RecordOption = Annotated[
         "--record", metavar="FILE", help="Keep all evidence in FILE, to be judged again by 'kmsdiag analyze FILE'."
     ),
 ]
+ExpectHostOption = Annotated[
+    list[str],
+    typer.Option("--expect-host", metavar="H[:P]", help="A KMS host that should be published; repeatable."),
+]
+InterfaceOption = Annotated[
+    list[str],
+    typer.Option(
+        "-i", "--interface", metavar="IFACE", help="Record on this interface; repeatable. By default all that are up."
+    ),
+]
+WriteOption = Annotated[
+    Path | None,
+    typer.Option("-w", "--write", metavar="FILE", help="Record to FILE (pcapng), which must not exist yet."),
+]
+JobsOption = Annotated[
+    int,
+    typer.Option("--jobs", metavar="N", min=1, max=256, envvar="KMSDIAG_JOBS", help="Processes that read captures."),
+]

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -44,6 +45,21 @@ class OutputPlan:
             self._print(report)
         if problems:
             raise UsageProblem(f"{problems[0]}; the report was written to stdout instead")
+
+    def write_text(self, text: str) -> None:
+        """Write something other than a report, to the file of -o or to stdout.
+
+        Raises:
+            UsageProblem: the file can't be written; the text is on stdout then.
+        """
+        problems = [] if self._file is None else _try_replace(self._file, text)
+        if self._file is None or problems:
+            try:
+                _write_text(sys.stdout, text)
+            except BrokenPipeError:
+                drop_stdout()
+        if problems:
+            raise UsageProblem(f"{problems[0]}; it was written to stdout instead")
 
     def _print(self, report: "Report") -> None:
         if self._form is not Format.TEXT:
@@ -154,10 +170,16 @@ def _try_replace(path: Path, text: str) -> list[str]:
 
 def replace(path: Path, data: bytes) -> None:
     """Write a file as a whole: readers see the old one or the new one, never half of it."""
+    replace_from(path, (data,))
+
+
+def replace_from(path: Path, pieces: Iterable[bytes]) -> None:
+    """The same, for data that comes in pieces."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)

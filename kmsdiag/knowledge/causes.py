@@ -1,7 +1,8 @@
 """What each failure of a path is called, what a Windows client shows for it, and what to do next.
 
-Keys are ``stage.outcome``. Texts are templates over the args that :mod:`kmsdiag.path` gives; a fix whose template
-needs an arg that is not there (no DNS record behind an explicit host) does not apply and is left out.
+Keys are ``stage.outcome``. Texts are templates over the args that :mod:`kmsdiag.path` and :mod:`kmsdiag.observed`
+give; a fix whose template needs an arg that is not there (no DNS record behind an explicit host) does not apply and is
+left out. Where ``text`` speaks of what was asked from here, ``captured`` says it of captures; else it is true of both.
 
 Codes: *documented* where a Microsoft text ties the code to this failure ("Troubleshoot Windows activation error
 codes", Table 10 of the Volume Activation guide, KB 974998); *inferred* where only the Win32 number says so.
@@ -11,15 +12,20 @@ from typing import Final
 
 import msgspec
 
+from kmsdiag.knowledge.hresults import HRESULTS, HResult
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.path import Basis, ClientCode
 
 
 class CauseText(msgspec.Struct, frozen=True, kw_only=True):
-    """Headline (a clause), text (a sentence or two), the code on screen and in event 12288, and fixes in order."""
+    """Headline (a clause), text (a sentence or two), the code on screen and in event 12288, and fixes in order.
+
+    ``captured`` is the text for captures, where it is another one.
+    """
 
     headline: str
     text: str
+    captured: str = ""
     screen: ClientCode | None = None
     event: ClientCode | None = None
     fixes: tuple[Fix, ...] = ()
@@ -83,6 +89,13 @@ _WHO_LISTENS = Fix(
     "see which program owns the port",
     "Get-Process -Id (Get-NetTCPConnection -State Listen -LocalPort {port}).OwningProcess",
 )
+_RESTART_SERVICE = Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc")
+_SEE_REQUESTS = Fix(
+    Where.KMS_HOST,
+    "see whether the requests arrived (event 12290)",
+    "Get-WinEvent -MaxEvents 20 -FilterHashtable @{{ LogName = 'Key Management Service'; Id = 12290 }}",
+)
+_EXPLAIN = Fix(Where.CLIENT, "have Windows explain the code", "slui 0x2a {hresult}")
 _ADDRESS = Fix(
     Where.DNS_SERVER,
     "or give the target its address record",
@@ -91,34 +104,54 @@ _ADDRESS = Fix(
 
 _SILENT_DNS = "a firewall drops port 53, or the server is down"
 
+
+def _refused(one: HResult) -> CauseText:
+    """The cause behind a refusal whose HRESULT is known. The client shows the umbrella code once no host is left."""
+    return CauseText(
+        headline="{target} ({address}) refuses ({hresult}): " + one.meaning,
+        text="So it answers {clients}. " + one.cause,
+        screen=_UMBRELLA,
+        event=ClientCode(one.code, Basis.DOCUMENTED if one.documented else Basis.INFERRED),
+        fixes=one.fixes,
+    )
+
+
 CAUSES: Final = {
     "srv.nxdomain": CauseText(
         headline="{domains}: DNS publishes no KMS host (NXDOMAIN)",
         text="{name} does not exist at {server}: no KMS host publishes itself there, or clients use another suffix.",
+        captured="{name} does not exist at {server}, which {clients} asked: no host publishes itself there, or"
+        " clients use another suffix than the host.",
         screen=_documented("0x8007232B"),
         fixes=(_PUBLISH, _ADD_RECORD, _ASK_DNS, _ASK_DNS_WINDOWS),
     ),
     "srv.nodata": CauseText(
         headline="{domains}: the name _vlmcs._tcp exists but holds no SRV record",
         text="{name} has no SRV record at {server}: the record was deleted and something else keeps the name.",
+        captured="{name} has no SRV record at {server}, which {clients} asked: it was deleted and something else"
+        " keeps the name.",
         screen=_documented("0x8007251D"),
         fixes=(_PUBLISH, _ADD_RECORD, _ASK_DNS, _ASK_DNS_WINDOWS),
     ),
     "srv.servfail": CauseText(
         headline="DNS server {server} fails (SERVFAIL) on {domains}",
         text="The server answers SERVFAIL for {name}: its zone is not loaded, or what it forwards to is broken.",
+        captured="{server} answered {clients} with SERVFAIL for {name}: its zone is not loaded, or what it forwards"
+        " to is broken.",
         screen=_documented("0x8007232A"),
         fixes=(_DNS_SERVICE, _ASK_DNS),
     ),
     "srv.refused": CauseText(
         headline="DNS server {server} refuses to answer for {domains} (REFUSED)",
         text="The server answers REFUSED for {name}: its policy does not serve clients from here.",
+        captured="{server} answered {clients} with REFUSED for {name}: its policy does not serve them.",
         screen=_inferred("0x8007232D"),
         fixes=(_ASK_DNS, _ASK_DNS_WINDOWS),
     ),
     "srv.error_rcode": CauseText(
         headline="DNS server {server} answers with an error for {domains}",
         text="The server answers {detail} for {name}.",
+        captured="{server} answered {clients} with {detail} for {name}.",
         fixes=(_ASK_DNS,),
     ),
     "srv.referral": CauseText(
@@ -134,6 +167,7 @@ CAUSES: Final = {
     "srv.truncated": CauseText(
         headline="DNS answers of {server} for {domains} are cut short and TCP 53 does not work",
         text="The answer needs TCP, and that failed ({detail}): a firewall lets only UDP 53 through.",
+        captured="The answer to {clients} needs TCP, and that failed ({detail}): a firewall lets only UDP 53 through.",
         fixes=(Fix(Where.HERE, "see the failure yourself", "dig +tcp {at:words} {name} SRV"),),
     ),
     "srv.malformed": CauseText(
@@ -144,18 +178,21 @@ CAUSES: Final = {
     "srv.timeout": CauseText(
         headline="DNS server {server} does not answer ({domains})",
         text="No answer for {name} within {waited} s: " + _SILENT_DNS + ".",
+        captured="No answer to {clients} asking for {name} passed the capture point: " + _SILENT_DNS + ".",
         screen=_inferred("0x800705B4"),
         fixes=(_DNS_SERVICE, _ASK_DNS),
     ),
     "srv.not_listening": CauseText(
         headline="No DNS service listens on {server} ({domains})",
         text="The machine is up and says that port 53 is closed: its DNS service is stopped, or it is no DNS server.",
+        captured="{clients} got word that port 53 is closed there: the DNS service is stopped, or it is no DNS server.",
         screen=_inferred("0x800705B4"),
         fixes=(Fix(Where.DNS_SERVER, "start the DNS service", "Start-Service DNS"), _ASK_DNS),
     ),
     "srv.unreachable": CauseText(
         headline="DNS server {server} can't be reached ({domains})",
         text="The question for {name} did not get there: {detail}.",
+        captured="The question of {clients} for {name} did not get there: {detail}.",
         screen=_inferred("0x800705B4"),
         fixes=(_ASK_DNS,),
     ),
@@ -168,12 +205,14 @@ CAUSES: Final = {
     "name.root": CauseText(
         headline='{domains}: the SRV record says that there is no KMS (target ".")',
         text='A target of "." in {name} means that the service is decidedly not offered (RFC 2782).',
+        captured="{name} tells {clients} that the service is decidedly not offered (RFC 2782).",
         screen=_inferred("0xC004F074"),
         fixes=(_REPLACE_RECORD, _PUBLISH),
     ),
     "name.no_address": CauseText(
         headline="{what} {target} has no address",
         text="{name} names {target}, which has neither A nor AAAA record ({outcome}): the host is gone or renamed.",
+        captured="{name} sends {clients} there, and the name has no address ({outcome}): the host is gone or renamed.",
         screen=_UMBRELLA,
         event=_inferred("0x80072AF9"),
         fixes=(_REMOVE_RECORD, _ADDRESS, Fix(Where.HERE, "see the answer yourself", "dig {at:words} {target} A")),
@@ -181,6 +220,7 @@ CAUSES: Final = {
     "name.lookup_failed": CauseText(
         headline="The address of {what} {target} can't be looked up ({outcome})",
         text="{name} names {target}; asking {server} for its address ended with: {outcome}.",
+        captured="{name} sends {clients} there; asking {server} for its address ended with: {outcome}.",
         screen=_UMBRELLA,
         event=_inferred("0x80072AF9"),
         fixes=(Fix(Where.HERE, "see the answer yourself", "dig {at:words} {target} A"),),
@@ -188,6 +228,8 @@ CAUSES: Final = {
     "tcp.timeout": CauseText(
         headline="KMS host {target} ({address}) is silent on TCP {port}",
         text="No answer to {attempts} in {waited} s: a firewall drops it, or the machine is gone.",
+        captured="No answer to {attempts} of {clients}: a firewall behind the capture point drops it, or the machine"
+        " is gone.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
         fixes=(_REMOVE_RECORD, _OPEN_FIREWALL, _CLEAR_OVERRIDE, _TEST_PORT),
@@ -196,6 +238,8 @@ CAUSES: Final = {
         headline="All {count} KMS addresses are silent on TCP: the way there is blocked",
         text="None of {addresses} answered within {waited} s: one firewall or missing route near here is likelier"
         " than that all of them are gone.",
+        captured="None of {addresses} answered a SYN in the captures: one firewall or missing route behind the capture"
+        " point is likelier than that all of them are gone.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
         fixes=(_TEST_PORT, _OPEN_FIREWALL),
@@ -204,6 +248,8 @@ CAUSES: Final = {
         headline="KMS host {target} ({address}) refuses TCP {port}",
         text="The machine is up and nothing listens on port {port}: the Software Protection service is stopped,"
         " or this is no KMS host.",
+        captured="RST to {attempts} of {clients}: the machine is up and nothing listens there; its service is stopped,"
+        " or it is no KMS host.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
         fixes=(_START_SERVICE, _REMOVE_RECORD, _CLEAR_OVERRIDE),
@@ -221,6 +267,7 @@ CAUSES: Final = {
     "tcp.unreachable": CauseText(
         headline="KMS host {target} ({address}) can't be reached: {icmp}",
         text="{sender} says so: {meaning}.",
+        captured="{sender} answered {attempts} of {clients} with an ICMP error: {meaning}.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
         fixes=(_REMOVE_RECORD, _TEST_PORT),
@@ -249,6 +296,8 @@ CAUSES: Final = {
     "rpc.rejected": CauseText(
         headline="{target} ({address}, port {port}) is an RPC server but not a KMS host",
         text="It rejects the KMS interface ({detail}): the Software Protection service does not listen there.",
+        captured="It rejects the KMS interface to {clients} ({detail}): the Software Protection service does not"
+        " listen there.",
         screen=_UMBRELLA,
         event=_inferred("0x800706B5"),
         fixes=(_WHO_LISTENS, _START_SERVICE, _REMOVE_RECORD),
@@ -256,13 +305,15 @@ CAUSES: Final = {
     "rpc.bind_nak": CauseText(
         headline="{target} ({address}, port {port}) refuses the RPC bind: {detail}",
         text="The RPC server there answers with a bind_nak: it is overloaded, or an RPC-aware firewall interferes.",
+        captured="So it answers {clients}: it is overloaded, or an RPC-aware firewall interferes.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BF"),
-        fixes=(Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc"), _WHO_LISTENS),
+        fixes=(_RESTART_SERVICE, _WHO_LISTENS),
     ),
     "rpc.fault": CauseText(
         headline="{target} ({address}, port {port}) answers the RPC bind with a fault: {detail}",
         text="A fault is no answer to a bind: what listens there is no KMS host.",
+        captured="So it answers {clients}, and a fault is no answer to a bind: what listens there is no KMS host.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BF"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
@@ -270,13 +321,16 @@ CAUSES: Final = {
     "rpc.silent": CauseText(
         headline="{target} ({address}, port {port}) accepts TCP and says nothing to the RPC bind",
         text="Nothing came back within {waited} s: a proxy or firewall accepts in its place, or the service hangs.",
+        captured="No answer to the bind of {clients}: a proxy or firewall accepts in its place, or the service hangs.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BA"),
-        fixes=(Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc"), _WHO_LISTENS),
+        fixes=(_RESTART_SERVICE, _WHO_LISTENS),
     ),
     "rpc.closed": CauseText(
         headline="{target} ({address}, port {port}) accepts TCP and hangs up on the RPC bind",
         text="The connection was closed without an answer: another service, or a firewall that inspects RPC.",
+        captured="The connection of {clients} was closed without an answer: another service, or a firewall that"
+        " inspects RPC.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BE"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
@@ -284,9 +338,10 @@ CAUSES: Final = {
     "rpc.reset": CauseText(
         headline="{target} ({address}, port {port}) accepts TCP and resets the connection on the RPC bind",
         text="The bind was answered by a reset: a firewall that inspects RPC, or a crashing service.",
+        captured="The bind of {clients} was answered by a reset: a firewall that inspects RPC, or a crashing service.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BE"),
-        fixes=(_WHO_LISTENS, Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc")),
+        fixes=(_WHO_LISTENS, _RESTART_SERVICE),
     ),
     "rpc.incomplete": CauseText(
         headline="{target} ({address}, port {port}) starts to answer the RPC bind and stops",
@@ -298,6 +353,7 @@ CAUSES: Final = {
     "rpc.other_protocol": CauseText(
         headline="{target} ({address}, port {port}) speaks {detail}, not KMS",
         text="Another service owns the port ({excerpt}).",
+        captured="What answered {clients} is no RPC server: another service owns the port.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BF"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
@@ -316,5 +372,84 @@ CAUSES: Final = {
         event=_RPC_UNAVAILABLE,
         fixes=(_TEST_PORT,),
     ),
+    "tcp.handshake_failed": CauseText(
+        headline="{target} ({address}) does not complete connections to TCP {port}",
+        text="{attempts} of {clients} came half way: a firewall or load balancer on the way, or no room for more"
+        " connections.",
+        screen=_UMBRELLA,
+        event=_RPC_UNAVAILABLE,
+        fixes=(_TEST_PORT, _WHO_LISTENS),
+    ),
+    "rpc.closed_early": CauseText(
+        headline="{target} ({address}, port {port}) accepts TCP and hangs up at once",
+        text="It hung up on {clients} before they asked: a proxy without its server, a list of allowed clients, or"
+        " another service.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_WHO_LISTENS, _REMOVE_RECORD),
+    ),
+    "request.unanswered": CauseText(
+        headline="{target} ({address}, port {port}) does not answer activation requests",
+        text="It took the bind of {clients} and was silent to the request: the service hangs, or the way loses larger"
+        " packets (MTU, a firewall that inspects RPC).",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_RESTART_SERVICE, _SEE_REQUESTS, _TEST_PORT),
+    ),
+    "request.closed": CauseText(
+        headline="{target} ({address}, port {port}) hangs up on activation requests",
+        text="It took the bind of {clients} and hung up on the request: the service stops or crashes, or a firewall"
+        " that inspects RPC cuts it.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_SEE_REQUESTS, _RESTART_SERVICE),
+    ),
+    "request.reset": CauseText(
+        headline="{target} ({address}, port {port}) resets the connection on activation requests",
+        text="A reset to the request of {clients}: a firewall or intrusion prevention that inspects RPC, or a crashing"
+        " service.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_SEE_REQUESTS, _RESTART_SERVICE),
+    ),
+    "request.fault": CauseText(
+        headline="{target} ({address}, port {port}) answers activation requests with an RPC fault: {detail}",
+        text="The licensing service never saw the request of {clients}: another program has the interface, or access is"
+        " restricted.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BF"),
+        fixes=(_WHO_LISTENS, _RESTART_SERVICE),
+    ),
+    "request.aborted": CauseText(
+        headline="Clients break off their requests to {target} ({address}, port {port})",
+        text="{clients} hung up while sending or waiting: the host is too slow, or something on the client ended it.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BE"),
+        fixes=(_SEE_REQUESTS, _TEST_PORT),
+    ),
+    "answer.malformed": CauseText(
+        headline="{target} ({address}, port {port}) answers activation requests with something unreadable",
+        text="What {clients} got is no KMS response: another program behind the interface, or a damaged answer.",
+        screen=_UMBRELLA,
+        event=_inferred("0x800706BF"),
+        fixes=(_WHO_LISTENS, _SEE_REQUESTS),
+    ),
+    "answer.refused": CauseText(
+        headline="{target} ({address}) refuses with {hresult} ({decoded})",
+        text="It answers {clients} with a code that kmsdiag has no text for; the host's event 12290 has the request.",
+        screen=_UMBRELLA,
+        fixes=(_SEE_REQUESTS, _EXPLAIN),
+    ),
+    "answer.below_threshold": CauseText(
+        headline="{target} ({address}) has too low a count: {count} of {required}",
+        text="It tells {clients} success, which does not activate below that: too few machines asked it in 30 days,"
+        " clones share a machine ID, or clients are spread over hosts.",
+        screen=_documented("0xC004F038"),
+        fixes=(
+            Fix(Where.KMS_HOST, "see the count, and that of every other host", "slmgr /dlv"),
+            Fix(Where.CLIENT, "compare the client machine IDs (CMID) of two clients", "slmgr /dlv"),
+        ),
+    ),
+    **{f"answer.{one.name}": _refused(one) for one in HRESULTS.values()},
 }
 """One text a failure; ``test_path`` holds every failing outcome to having one."""

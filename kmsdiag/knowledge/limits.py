@@ -19,3 +19,24 @@ CLOCK_TOLERANCE: Final = 4 * 3600
 
 CLOCK_WARNING: Final = 5 * 60
 """Seconds beyond which clocks count as apart here: the default tolerance of Kerberos, which domains keep anyway."""
+
+ACTIVATION_INTERVAL: Final = 2 * 3600
+"""Seconds after which a client that is not activated asks again, unless the host sets another interval (/sai)."""
+
+RENEWAL_INTERVAL: Final = 7 * 86_400
+"""Seconds after which an activated client asks again, unless the host sets another interval (/sri)."""
+
+LEAST_INTERVAL: Final = 15 * 60
+"""Seconds: the shortest of both intervals that a host can set."""
+
+SLOW_CONNECT: Final = 500.0
+"""Milliseconds: a 95th percentile of the TCP handshake above it counts as slow (kmsdiag's own limit)."""
+
+SLOW_ANSWER: Final = 2000.0
+"""Milliseconds: a 95th percentile from request to response above it counts as slow (kmsdiag's own limit)."""
+
+MOST_LOSS: Final = 0.05
+"""Segments sent again for each conversation (of about ten segments) above which a path loses (kmsdiag's own limit)."""
+
+SLOW_PATH: Final = 200.0
+"""Milliseconds one way between two capture points above which a path counts as slow (kmsdiag's own limit)."""

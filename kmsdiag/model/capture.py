@@ -58,7 +58,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     it was not captured. ``hresult`` ("0xC004F042") is in clear in every version, "" where there was no response;
     ``fault`` is the status of a DCE/RPC fault. Fields from ``machine`` on are in clear in version 4 alone:
     ``required`` is N, the count that the client needs, ``count`` what the host said; ``skew_s`` is the client's own
-    clock minus the capture's.
+    clock minus the capture's. ``request_size`` and ``response_size`` are bytes of their PDUs, as Wireshark's frag_len.
+    ``remaining_min`` are the minutes left of the client's licence state; ``host_pid`` is the host's extended PID.
+    ``detail``, in any version, is one line about how it ended or what is odd.
     """
 
     outcome: ConversationOutcome
@@ -77,13 +79,17 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     application_id: str = ""
     activation_id: str = ""
     kms_counted_id: str = ""
+    previous_machine_id: str = ""
     license_status: int | None = None
+    remaining_min: int | None = None
     virtual: bool | None = None
     required: int | None = None
     count: int | None = None
     activation_interval_min: int | None = None
     renewal_interval_min: int | None = None
+    host_pid: str = ""
     skew_s: float | None = None
+    detail: str = ""
 
 
 class Lack(StrEnum):

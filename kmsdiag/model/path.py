@@ -41,10 +41,21 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return next((stage.state for stage in self.stages if stage.state is not State.OK), State.OK)
 
 
+class ClientGroup(msgspec.Struct, frozen=True):
+    """Captured clients of a path that ended alike: how (an outcome's value), how many, and at most three of them."""
+
+    outcome: str
+    state: State
+    count: int
+    examples: tuple[str, ...]
+
+
 class Path(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One way from a domain to a host, known by (domain, target, port); all else are attributes.
 
-    ``domain`` is "–" for a host given explicitly, ``target`` is "–" where discovery found none.
+    ``domain`` is "–" for a host given explicitly, or met in a capture without an SRV record; ``target`` is "–" where
+    discovery found none. ``clients`` are those seen in captures. ``note`` says where captures and questions put from
+    here disagree about this path.
     """
 
     domain: str
@@ -56,6 +67,8 @@ class Path(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stages: tuple[StageResult, ...] = ()
     routes: tuple[Route, ...] = ()
     fails_at: Stage | None = None
+    clients: tuple[ClientGroup, ...] = ()
+    note: str = ""
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -69,6 +82,7 @@ class Basis(StrEnum):
     DOCUMENTED = "documented"
     INFERRED = "inferred"
     SIMULATED = "simulated"
+    OBSERVED = "observed"
 
 
 class ClientCode(msgspec.Struct, frozen=True):
@@ -100,11 +114,15 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Impact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who is hit in one domain: three figures from 0 to 1, all simulated from the records.
+    """Who is hit in one domain: three figures from 0 to 1.
 
     ``first_pick_dead``: the host tried first does not work; ``delayed``: the same, and another one does;
     ``fails``: no host works. ``first_pick_dead_random`` is set where the other documented reading (priority and weight
-    ignored, Vista / Server 2008) gives another figure.
+    ignored, Vista / Server 2008) gives another figure. All this is simulated from the records.
+
+    Observed in captures (``basis``), ``domain`` is a domain or a host, ``clients`` are those whose end was seen,
+    ``fails`` is the share of those whose last attempt failed, ``delayed`` of those that activated after one that
+    failed, and ``first_pick_dead`` is the sum.
     """
 
     domain: str
@@ -114,6 +132,7 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fails: float
     basis: Basis = Basis.SIMULATED
     first_pick_dead_random: float | None = None
+    clients: int = 0
 
 
 class VerdictState(StrEnum):

@@ -5,7 +5,17 @@ from enum import StrEnum
 
 import msgspec
 
+from kmsdiag.model.capture import (
+    CapturedHost,
+    CapturedLookup,
+    Conversation,
+    FileFacts,
+    FoundBy,
+    PairedPath,
+    Quality,
+)
 from kmsdiag.model.finding import Args, Severity, Status
+from kmsdiag.model.outcome import Stage, State
 from kmsdiag.model.path import FixView, Path, Verdict
 from kmsdiag.model.target import Subject, Target
 
@@ -23,8 +33,11 @@ class Vantage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     addresses: tuple[str, ...] = ()
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run cost: questions, DNS messages sent, TCP connections (binds included), binds, seconds."""
+class Counts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the run cost: questions, DNS messages sent, TCP connections (binds included), binds, seconds.
+
+    ``packets`` were read from captures.
+    """
 
     questions: int
     unanswered: int
@@ -32,6 +45,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     tcp_connections: int
     rpc_binds: int
     seconds: float
+    packets: int = 0
 
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,6 +107,63 @@ class DnsMatrix(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[ServerRow, ...]
 
 
+class ClientRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one captured client ended: at which stage, with which outcome, at which host, and why.
+
+    ``name`` is its workstation name where version 4 shows it. ``host`` is "" where it found none; ``domains`` are those
+    it asked for. ``attempts`` counts those at that host, ``numbers`` are examples of their conversations.
+    """
+
+    address: str
+    state: State
+    outcome: str
+    words: str
+    stage: Stage | None = None
+    name: str = ""
+    domains: tuple[str, ...] = ()
+    host: str = ""
+    found_by: FoundBy = FoundBy.NOT_KNOWN
+    hresults: tuple[str, ...] = ()
+    attempts: int = 0
+    last: datetime.datetime | None = None
+    numbers: tuple[int, ...] = ()
+
+
+class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which captured conversations ended: how many, and what to show of them in Wireshark."""
+
+    stage: Stage
+    outcome: str
+    state: State
+    words: str
+    conversations: int
+    clients: int
+    numbers: tuple[int, ...]
+
+
+class CaptureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the captures of a run show, as tables. ``clients`` are those that failed, or all of a selection by host.
+
+    ``activated``, ``failed`` and ``not_known`` count all clients by how they ended. ``filter`` is a display filter for
+    Wireshark that shows everything this rests on.
+    """
+
+    files: tuple[FileFacts, ...]
+    conversations: int
+    exchanges: int
+    activated: int
+    failed: int
+    not_known: int
+    filter: str
+    outcomes: tuple[OutcomeRow, ...] = ()
+    hosts: tuple[CapturedHost, ...] = ()
+    lookups: tuple[CapturedLookup, ...] = ()
+    clients: tuple[ClientRow, ...] = ()
+    examples: tuple[Conversation, ...] = ()
+    quality: Quality = Quality()
+    pairs: tuple[PairedPath, ...] = ()
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run. ``started`` and ``ended`` are UTC and come from the evidence, so a replay has the same."""
 
@@ -107,5 +178,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paths: tuple[Path, ...] = ()
     results: tuple[ResultView, ...] = ()
     dns: tuple[DnsMatrix, ...] = ()
+    captures: CaptureView | None = None
     not_checked: tuple[NotChecked, ...] = ()
     interrupted: bool = False

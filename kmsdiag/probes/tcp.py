@@ -17,6 +17,7 @@ from kmsdiag.model.answer import Icmp, TcpAnswer
 from kmsdiag.model.outcome import TcpOutcome
 from kmsdiag.model.request import TcpConnect
 from kmsdiag.probes.settings import ProbeSettings
+from kmsdiag.wire.icmp import error_name
 
 _LINUX: Final = sys.platform == "linux"
 _IP_RECVERR: Final = 11
@@ -52,23 +53,6 @@ _OUTCOMES: Final = {
     1232: TcpOutcome.UNREACHABLE,
 }
 
-_ICMP4: Final = {
-    0: "network unreachable",
-    1: "host unreachable",
-    2: "protocol unreachable",
-    3: "port unreachable",
-    9: "network administratively prohibited",
-    10: "host administratively prohibited",
-    13: "communication administratively prohibited",
-}
-_ICMP6: Final = {
-    0: "no route to destination",
-    1: "communication administratively prohibited",
-    3: "address unreachable",
-    4: "port unreachable",
-    5: "source address failed policy",
-    6: "reject route to destination",
-}
 _PORT_UNREACHABLE: Final = ((3, 3), (1, 4))
 
 
@@ -110,14 +94,7 @@ def icmp_of(record: bytes) -> Icmp | None:
             sender = socket.inet_ntop(socket.AF_INET, address[4:8])
         elif family == socket.AF_INET6 and len(address) >= 24:
             sender = socket.inet_ntop(socket.AF_INET6, address[8:24])
-    ipv6 = origin == _ORIGIN_ICMP6
-    if kind == (1 if ipv6 else 3):
-        name = (_ICMP6 if ipv6 else _ICMP4).get(code, f"code {code}")
-    elif (kind, code) == (3 if ipv6 else 11, 0):
-        name = "time to live exceeded"
-    else:
-        name = f"type {kind} code {code}"
-    return Icmp(kind, code, sender, name)
+    return Icmp(kind, code, sender, error_name(kind, code, ipv6=origin == _ORIGIN_ICMP6))
 
 
 def read_icmp(sock: socket.socket) -> Icmp | None:

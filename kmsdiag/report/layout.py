@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import Stage, State
-from kmsdiag.model.path import Cause, Impact, Path, PathState, Remark
+from kmsdiag.model.path import Basis, Cause, Impact, Path, PathState, Remark
 from kmsdiag.model.report import Cell, DnsMatrix, FindingView, Report, ResultView
 from kmsdiag.path import NOWHERE
 from kmsdiag.report.words import visible
@@ -89,16 +89,32 @@ def path_rows(paths: Sequence[Path]) -> list[Row]:
         dns = stages.get(Stage.NAME) or stages.get(Stage.SRV)
         before = _cell(dns.state, dns.note or "ok", dns.elapsed_ms) if dns is not None else ""
         if not path.routes:
-            rows.append(Row(path.state, (path.domain, ranks, host, "", before, "", "", "")))
-        for route in path.routes:
+            empty = [""] * len(_ROUTE_STAGES)
+            rows.append(Row(path.state, (path.domain, ranks, host, "", before, *empty, _clients(path))))
+        for number, route in enumerate(path.routes):
             found = {stage.stage: stage for stage in route.stages}
             cells = [
                 _cell(stage.state, stage.note or "open", stage.elapsed_ms) if (stage := found.get(kind)) else ""
-                for kind in (Stage.TCP, Stage.RPC, Stage.CLOCK)
+                for kind in _ROUTE_STAGES
             ]
             state = {State.OK: PathState.OK, State.FAIL: PathState.FAIL}.get(route.state, PathState.UNKNOWN)
-            rows.append(Row(state, (path.domain, ranks, host, route.address, before, *cells)))
+            if len(path.routes) == 1 and path.clients and state is PathState.FAIL:
+                state = path.state
+            clients = _clients(path) if number == 0 else ""
+            rows.append(Row(state, (path.domain, ranks, host, route.address, before, *cells, clients)))
     return rows
+
+
+def _clients(path: Path) -> str:
+    """How many of a path's captured clients ended well, and how many did not."""
+    counts = {state: sum(group.count for group in path.clients if group.state is state) for state in State}
+    words = {State.OK: "ok", State.FAIL: "failed", State.UNKNOWN: "not known"}
+    return ", ".join(f"{number:,} {words[state]}" for state, number in counts.items() if number)
+
+
+def used_columns(rows: Sequence[Row]) -> list[int]:
+    """Columns of the table of paths that hold anything."""
+    return [column for column in range(len(PATH_HEADERS)) if any(row.cells[column] for row in rows)]
 
 
 def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
@@ -111,7 +127,8 @@ def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
     return f"{mark} {note}{timing}"
 
 
-PATH_HEADERS = ("domain", "rank", "host", "address", "dns", "tcp", "rpc", "clock")
+_ROUTE_STAGES = (Stage.TCP, Stage.RPC, Stage.REQUEST, Stage.ANSWER, Stage.CLOCK)
+PATH_HEADERS = ("domain", "rank", "host", "address", "dns", *(stage.value for stage in _ROUTE_STAGES), "clients")
 
 
 MOST_COLUMNS = 4
@@ -144,8 +161,11 @@ def matrix_rows(matrix: DnsMatrix) -> tuple[list[str], list[list[str]]]:
 
 def client_codes(cause: Cause) -> str:
     """What a client shows for a cause, and how sure that is; "" where nothing is known."""
-    codes = [f"{cause.screen.code} on a client's screen ({cause.screen.basis})"] if cause.screen else []
-    codes += [f"{cause.event.code} in its event 12288 ({cause.event.basis})"] if cause.event else []
+    screen, event = cause.screen, cause.event
+    if screen is not None and event is not None and screen.basis is event.basis:
+        return f"{screen.code} on a client's screen, {event.code} in its event 12288 ({screen.basis})"
+    codes = [f"{screen.code} on a client's screen ({screen.basis})"] if screen else []
+    codes += [f"{event.code} in its event 12288 ({event.basis})"] if event else []
     return ", ".join(codes)
 
 
@@ -159,8 +179,21 @@ def summary(report: Report) -> str:
     return visible(grave[0].text if grave else verdict.headline)
 
 
+def impact_lines(report: Report, most: int) -> list[str]:
+    """Who is hit: a line a domain where it is simulated, then one for the captures, unless the headline says it all."""
+    impact = report.verdict.impact
+    lines = [impact_words(one) for one in impact if one.basis is not Basis.OBSERVED][:most]
+    seen = [one for one in impact if one.basis is Basis.OBSERVED]
+    if len(seen) > 1 or any(one.delayed for one in seen):
+        more = f"; and {len(seen) - most} more" if len(seen) > most else ""
+        lines.append("; ".join(map(_observed_words, seen[:most])) + f"{more} ({Basis.OBSERVED})")
+    return lines
+
+
 def impact_words(impact: Impact) -> str:
     """Who is hit in one domain, in words."""
+    if impact.basis is Basis.OBSERVED:
+        return f"{_observed_words(impact)} ({impact.basis})"
     if impact.fails == 1:
         return f"{impact.domain}: every client that looks for a host here fails ({impact.basis})"
     if impact.first_pick_dead == 0 and impact.first_pick_dead_random is None:
@@ -176,6 +209,12 @@ def impact_words(impact: Impact) -> str:
     return words
 
 
+def _observed_words(impact: Impact) -> str:
+    failed, late = round(impact.fails * impact.clients), round(impact.delayed * impact.clients)
+    again = f", {late:,} activated on trying again" if late else ""
+    return f"{impact.domain}: {failed:,} of {_count(impact.clients, 'client')} failed{again}"
+
+
 def counts_words(report: Report) -> str:
     """What the run did, in one line."""
     counts = report.counts
@@ -183,6 +222,11 @@ def counts_words(report: Report) -> str:
     for result in report.results:
         statuses[MARKS[result.status.value][1]] = statuses.get(MARKS[result.status.value][1], 0) + 1
     verdicts = ", ".join(f"{number} {word}" for word, number in statuses.items())
+    if report.captures is not None:
+        files = _count(len(report.captures.files), "capture file")
+        verdicts += f"; {_count(counts.packets, 'packet')} of {files}"
+    if report.captures is not None and counts.questions == 1:
+        return f"{_count(len(report.results), 'result')} ({verdicts}); nothing was sent; {counts.seconds:.2f} s"
     return (
         f"{_count(len(report.results), 'result')} ({verdicts}) from {_count(counts.questions, 'question')}:"
         f" {_count(counts.dns_messages, 'DNS message')}, {_count(counts.tcp_connections, 'TCP connection')},"

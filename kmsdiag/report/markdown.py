@@ -3,8 +3,8 @@
 import re
 
 from kmsdiag.model.finding import Severity
-from kmsdiag.model.report import Report
-from kmsdiag.report import layout
+from kmsdiag.model.report import CaptureView, Report
+from kmsdiag.report import captures, layout
 from kmsdiag.report.words import visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")
@@ -42,25 +42,17 @@ def render(report: Report) -> str:
         out += ["## Who is hit", "", *(f"- {escape(layout.impact_words(impact))}" for impact in verdict.impact), ""]
     rows = layout.path_rows(report.paths)
     if rows:
-        out += ["## Paths", "", _row(layout.PATH_HEADERS), _row(["---"] * len(layout.PATH_HEADERS))]
-        out += [_row([escape(cell) for cell in row.cells]) for row in rows] + [""]
-    crashed = layout.crashes(report)
-    shown = [pair for pair in layout.noteworthy(report, Severity.INFO) if pair[0].severity is not Severity.NOT_ASSESSED]
-    if shown or crashed:
-        out += ["## Findings", ""]
-        out += [f"- **crashed** {escape(result.check)}: {escape(result.reason)}" for result in crashed]
-        for finding, result in shown:
-            mark = layout.MARKS[finding.severity.value][1]
-            consequence = f" {escape(finding.consequence)}" if finding.consequence else ""
-            out.append(
-                f"- **{mark}** `{finding.code}` ({escape(str(result.subject))}): {escape(finding.text)}{consequence}"
-            )
-        out.append("")
+        used = layout.used_columns(rows)
+        out += ["## Paths", "", _row([layout.PATH_HEADERS[column] for column in used]), _row(["---"] * len(used))]
+        out += [_row([escape(row.cells[column]) for column in used]) for row in rows] + [""]
+    out += _findings(report)
     for matrix in report.dns:
         headers, cells = layout.matrix_rows(matrix)
         out += [f"## DNS servers and records of {escape(matrix.domain)}", ""]
         out += [_row([escape(one) for one in headers]), _row(["---"] * len(headers))]
         out += [_row([escape(one) for one in row]) for row in cells] + [""]
+    if report.captures is not None:
+        out += _captures(report.captures)
     if report.not_checked:
         out += ["## Not checked", ""]
         for gap in report.not_checked:
@@ -75,6 +67,31 @@ def render(report: Report) -> str:
         "",
     ]
     return "\n".join(out)
+
+
+def _findings(report: Report) -> list[str]:
+    out: list[str] = []
+    crashed = layout.crashes(report)
+    shown = [pair for pair in layout.noteworthy(report, Severity.INFO) if pair[0].severity is not Severity.NOT_ASSESSED]
+    if shown or crashed:
+        out += ["## Findings", ""]
+        out += [f"- **crashed** {escape(result.check)}: {escape(result.reason)}" for result in crashed]
+        for finding, result in shown:
+            mark = layout.MARKS[finding.severity.value][1]
+            consequence = f" {escape(finding.consequence)}" if finding.consequence else ""
+            out.append(
+                f"- **{mark}** `{finding.code}` ({escape(str(result.subject))}): {escape(finding.text)}{consequence}"
+            )
+        out.append("")
+    return out
+
+
+def _captures(view: CaptureView) -> list[str]:
+    out: list[str] = []
+    for table in captures.tables(view):
+        out += [f"## {table.title}", "", _row(table.headers), _row(["---"] * len(table.headers))]
+        out += [_row([escape(cell) for cell in row]) for row in table.rows] + [""]
+    return [*out, "Everything this rests on, in Wireshark:", "", *_code(view.filter).splitlines(), ""]
 
 
 def _row(cells: "list[str] | tuple[str, ...]") -> str:

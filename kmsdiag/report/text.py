@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.path import Cause, FixView, VerdictState
 from kmsdiag.model.report import Report
-from kmsdiag.report import layout
+from kmsdiag.report import captures, layout
 from kmsdiag.report.words import visible
 
 LABEL = 9
@@ -21,6 +21,10 @@ MOST_FIXES = 2
 MOST_ROWS = 8
 MOST_NOTES = 3
 MOST_IMPACT = 3
+MOST_EXPLAINED = 2
+LEAST_ROWS = 3
+SCREEN = 25
+"""Lines that the verdict and the table of paths are meant to have at most."""
 
 _ASCII = str.maketrans(
     {"✔": "+", "✖": "x", "▲": "!", "‼": "!", "–": "-", "→": ">", "…": "...", "─": "-", "└": "`", "·": "-", "±": "+-"}
@@ -64,6 +68,7 @@ def render(report: Report, *, verbosity: int = 0, width: int = 100, unicode: boo
     _verdict(writer, report)
     _findings(writer, report, verbosity)
     _servers(writer, report, verbosity)
+    _captures(writer, report, verbosity)
     _not_checked(writer, report, verbosity)
     writer.line()
     writer.text("", layout.counts_words(report), style="label")
@@ -107,19 +112,22 @@ def _verdict(writer: _Writer, report: Report) -> None:
         writer.text("why" if number == 1 else "", _numbered(causes, number) + cause.headline)
     if len(verdict.causes) > len(causes):
         writer.text("", f"and {len(verdict.causes) - len(causes)} more (-v shows them all)")
+    # Captures may show many faults at once; the rest of them stands with the findings.
+    explained = causes if report.captures is None else causes[:MOST_EXPLAINED]
     # Where something is broken, mere information can wait.
     lowest = Severity.INFO if verdict.state is VerdictState.HEALTHY else Severity.WARNING
-    for number, remark in enumerate(layout.remarks(report, lowest)[:MOST_NOTES]):
+    notes = MOST_NOTES if len(explained) == len(causes) else 0
+    for number, remark in enumerate(layout.remarks(report, lowest)[:notes]):
         mark, name = layout.MARKS[remark.severity]
         more = f" (and {remark.count - 1} more)" if remark.count > 1 else ""
         writer.text("note" if number == 0 else "", f"{mark} {name}: {remark.text}{more}")
-    for number, cause in enumerate(causes, 1):
+    for number, cause in enumerate(explained, 1):
         writer.text("because" if number == 1 else "", _numbered(causes, number) + cause.text)
-    for number, impact in enumerate(verdict.impact[:MOST_IMPACT]):
-        if verdict.state is not VerdictState.HEALTHY:
-            writer.text("clients" if number == 0 else "", layout.impact_words(impact))
-    _shows(writer, causes)
-    _do(writer, causes)
+    if verdict.state is not VerdictState.HEALTHY and len(explained) == len(causes):
+        for number, words in enumerate(layout.impact_lines(report, MOST_IMPACT)):
+            writer.text("clients" if number == 0 else "", words)
+    _shows(writer, explained)
+    _do(writer, explained)
     _paths(writer, report)
 
 
@@ -162,9 +170,10 @@ def _paths(writer: _Writer, report: Report) -> None:
     if not rows:
         return
     writer.line()
-    shown = rows[:MOST_ROWS]
+    most = MOST_ROWS if report.captures is None else max(LEAST_ROWS, min(MOST_ROWS, SCREEN - len(writer.lines) - 3))
+    shown = rows[:most]
     cells = [[visible(cell) for cell in row.cells] for row in shown]
-    used = [column for column in range(len(layout.PATH_HEADERS)) if any(row[column] for row in cells)]
+    used = layout.used_columns(shown)
     table = tabulate(
         [[row[column] for column in used] for row in cells],
         headers=[layout.PATH_HEADERS[column] for column in used],
@@ -224,6 +233,33 @@ def _servers(writer: _Writer, report: Report, verbosity: int) -> None:
             writer.line(Piece("  "), Piece(text.rstrip()))
     if len(report.dns) > len(shown):
         writer.text("", f"and {len(report.dns) - len(shown)} more domains (-v shows them all)", style="label", indent=2)
+
+
+def _captures(writer: _Writer, report: Report, verbosity: int) -> None:
+    """Tables about packet captures: who failed, at which host, what DNS said, where to look in Wireshark."""
+    from tabulate import tabulate
+
+    if report.captures is None:
+        return
+    for table in captures.tables(report.captures):
+        shown = table.rows if verbosity else table.rows[:MOST_ROWS]
+        cells = [[visible(cell) for cell in row] for row in shown]
+        used = [column for column in range(len(table.headers)) if any(row[column] for row in cells)]
+        writer.line()
+        writer.line(Piece(f"  {table.title}", "label"))
+        headers = [table.headers[column] for column in used]
+        text = tabulate([[row[column] for column in used] for row in cells], headers=headers, disable_numparse=True)
+        for line in text.splitlines():
+            writer.line(Piece("  "), Piece(line.rstrip()))
+        if len(table.rows) > len(shown):
+            more = f"and {len(table.rows) - len(shown):,} more (-v shows them all)"
+            writer.text("", more, style="label", indent=2)
+    writer.line()
+    writer.text("", "everything this rests on, in Wireshark:", style="label", indent=2)
+    writer.command(visible(report.captures.filter))
+    if report.captures.examples:
+        writer.text("", "one conversation, frame by frame:", style="label", indent=2)
+        writer.command(f"kmsdiag analyze <captures> --show {report.captures.examples[0].number}")
 
 
 def _not_checked(writer: _Writer, report: Report, verbosity: int) -> None:

@@ -72,6 +72,7 @@ class Message(NamedTuple):
     """What is read of a message.
 
     ``referral`` is true for NS records without SOA in the authority section; ``soa`` is the SOA record found there.
+    ``additional`` holds the addresses that came along, unless the message was truncated.
     """
 
     id: int
@@ -85,6 +86,7 @@ class Message(NamedTuple):
     referral: bool
     edns: bool
     soa: Record | None = None
+    additional: tuple[Record, ...] = ()
 
     @property
     def rcode_name(self) -> str:
@@ -156,10 +158,62 @@ class _Names:
         return self.read()
 
 
-def decode(wire: bytes, asked: str = "") -> Message:
+class Head(NamedTuple):
+    """What opens a message: header and first question. ``answers`` is the number of records that are said to follow."""
+
+    id: int
+    response: bool
+    truncated: bool
+    rcode: int
+    question: tuple[str, int]
+    answers: int
+
+
+def decode_head(wire: bytes) -> Head:
+    """Decode the header and the first question of a message, whose rest may be missing.
+
+    Raises:
+        DnsFormatError: not even these are whole.
+    """
+    if len(wire) < _HEADER.size:
+        raise DnsFormatError(f"a DNS header has 12 bytes, here are {len(wire)}")
+    number, flags, questions, answers, _authority, _additional = _HEADER.unpack_from(wire)
+    parser = dns.wire.Parser(wire, _HEADER.size)
+    question = ("", 0)
+    try:
+        if questions:
+            end = _plain_end(wire, _HEADER.size)
+            name = _Names(parser).read() if end is None else _plain_name(wire[_HEADER.size : end])
+            parser.seek(end or parser.current)
+            question = (name, parser.get_uint16())
+    except dns.exception.DNSException as error:
+        raise DnsFormatError(f"ill-formed at byte {parser.current}: {type(error).__name__}") from None
+    return Head(number, bool(flags & 0x8000), bool(flags & 0x0200), flags & 15, question, answers)
+
+
+def _plain_end(wire: bytes, at: int) -> int | None:
+    """Where a name without pointers ends; None where it is cut or has one."""
+    while at < len(wire):
+        length = wire[at]
+        if length == 0:
+            return at + 1
+        if length > 63:
+            return None
+        at += length + 1
+    return None
+
+
+@functools.lru_cache(maxsize=16_384)
+def _plain_name(wire: bytes) -> str:
+    """A name without pointers; kept, because captures hold the same questions many times."""
+    return canonical(dns.name.from_wire(wire, 0)[0])
+
+
+def decode(wire: bytes, asked: str = "", *, multicast: bool = False) -> Message:
     """Decode a message; sections behind the first ill-formed record are an error, not a guess.
 
-    ``asked`` is the name that was asked for, in the form of :func:`canonical`: it need not be read again.
+    ``asked`` is the name that was asked for, in the form of :func:`canonical`: it need not be read again. In
+    ``multicast`` DNS the top bit of a record's class is not part of it (RFC 6762 10.2).
 
     Raises:
         DnsFormatError: cut short, a compression loop, or rdata that does not fill its length.
@@ -175,18 +229,22 @@ def decode(wire: bytes, asked: str = "") -> Message:
             name = names.read_question(asked)
             question = (name, parser.get_uint16())
             parser.get_uint16()
-        records = tuple(_record(names) for _ in range(answers))
+        classes = 0x7FFF if multicast else 0xFFFF
+        records = tuple(_record(names, classes) for _ in range(answers))
         soa, referring = None, False
         for _ in range(authority):
-            record = _record(names)
+            record = _record(names, classes)
             referring = referring or record.type == NS
             soa = record if record.type == SOA else soa
         rcode, edns = flags & 15, False
+        along = []
         if not flags & 0x0200:
             for _ in range(additional):
-                extra = _record(names)
+                extra = _record(names, classes)
                 if extra.type == OPT:
                     edns, rcode = True, rcode | extra.ttl >> 24 << 4
+                elif extra.type in (A, AAAA):
+                    along.append(extra)
     except dns.exception.DNSException as error:
         raise DnsFormatError(f"ill-formed at byte {parser.current}: {type(error).__name__}") from None
     return Message(
@@ -201,15 +259,16 @@ def decode(wire: bytes, asked: str = "") -> Message:
         referring and soa is None,
         edns,
         soa,
+        tuple(along),
     )
 
 
-def _record(names: _Names) -> Record:
+def _record(names: _Names, classes: int = 0xFFFF) -> Record:
     parser = names.parser
     owner = names.read()
     kind, family, ttl, length = _RECORD.unpack(parser.get_bytes(_RECORD.size))
     data: str | SrvData | SoaData | None = None
-    if family != IN:
+    if family & classes != IN:
         # Another class (for OPT the field is a size): whatever it is, it is no answer about the Internet.
         parser.get_bytes(length)
     elif kind in (SRV, CNAME, NS, SOA):

@@ -10,7 +10,25 @@ from typing import Final, NamedTuple
 
 from kmsdiag.model.answer import ContextResult
 
-BIND, BIND_ACK, BIND_NAK, FAULT = 11, 12, 13, 3
+REQUEST, RESPONSE, FAULT, BIND, BIND_ACK, BIND_NAK = 0, 2, 3, 11, 12, 13
+ALTER_CONTEXT, ALTER_CONTEXT_RESP, AUTH3, SHUTDOWN, CO_CANCEL, ORPHANED = 14, 15, 16, 17, 18, 19
+
+TYPES: Final = {
+    REQUEST: "request",
+    RESPONSE: "response",
+    FAULT: "fault",
+    BIND: "bind",
+    BIND_ACK: "bind_ack",
+    BIND_NAK: "bind_nak",
+    ALTER_CONTEXT: "alter_context",
+    ALTER_CONTEXT_RESP: "alter_context_resp",
+    AUTH3: "auth3",
+    SHUTDOWN: "shutdown",
+    CO_CANCEL: "co_cancel",
+    ORPHANED: "orphaned",
+}
+"""The PDU types of connection-oriented DCE/RPC (C706 12.6.4; auth3: MS-RPCE 2.2.2.1)."""
+
 FIRST_FRAGMENT, LAST_FRAGMENT = 0x01, 0x02
 
 HEADER: Final = 16
@@ -23,6 +41,14 @@ NDR64: Final = ("71710533-beba-4937-8319-b5dbef9ccc36", 1)
 FEATURES: Final = ("6cb71c2c-9812-4540-0300-000000000000", 1)
 
 _SYNTAX_NAMES = {NDR32[0]: "NDR32", NDR64[0]: "NDR64"}
+
+
+def syntax_name(syntax: str) -> str:
+    """What a transfer syntax is called; its UUID where it has no name here."""
+    if syntax.startswith(FEATURES[0][:18]):
+        return "feature negotiation"
+    return _SYNTAX_NAMES.get(syntax, syntax)
+
 
 RESULTS = {0: "acceptance", 1: "user_rejection", 2: "provider_rejection", 3: "negotiate_ack"}
 """p_cont_def_result_t; 3 is MS-RPCE's answer to feature negotiation and accepts no interface."""

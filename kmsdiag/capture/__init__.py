@@ -1,0 +1,1 @@
+"""From captured packets to conversations, lookups, and one digest of them all."""

@@ -1,0 +1,149 @@
+"""From capture files to a bundle that can be judged: what analyze, capture and check --capture have in common."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from kmsdiag.cli.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from kmsdiag.bundle import Bundle
+    from kmsdiag.capture.scan import Analysis, Progress, Want
+    from kmsdiag.model.report import Vantage
+    from kmsdiag.model.target import HostSpec, Selection, Target
+    from kmsdiag.registry import Registry
+    from kmsdiag.sources.files import Source
+
+
+def read_captures(
+    captures: "Sequence[Source]",
+    selection: "Selection",
+    *,
+    jobs: int,
+    scheduler: str = "",
+    want: "Want | None" = None,
+    show: Sequence[int] = (),
+) -> "Analysis":
+    """Read captures, with progress on stderr, here or on a cluster."""
+    from kmsdiag.capture.scan import Want, analyse_sources
+
+    with _cluster(scheduler) as executor, _progress() as progress:
+        return analyse_sources(
+            captures,
+            selection,
+            jobs=jobs,
+            executor=executor,
+            want=want or Want.ANSWER,
+            show=show,
+            progress=progress,
+        )
+
+
+def expected_hosts(texts: Sequence[str]) -> "tuple[HostSpec, ...]":
+    """Hosts that should be there.
+
+    Raises:
+        UsageProblem: no host.
+    """
+    from kmsdiag.model.target import TargetError, parse_host
+
+    try:
+        return tuple(parse_host(text) for text in texts)
+    except TargetError as error:
+        raise UsageProblem(str(error)) from None
+
+
+@contextlib.contextmanager
+def _cluster(scheduler: str) -> "Iterator[Executor | None]":
+    if not scheduler:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageProblem("--scheduler needs Dask: pip install 'kmsdiag[cluster]'") from None
+    try:
+        client = Client(scheduler, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UsageProblem(f"--scheduler {scheduler}: no scheduler answers there ({error})") from None
+    with client:
+        yield client.get_executor()
+
+
+@contextlib.contextmanager
+def _progress() -> "Iterator[Progress | None]":
+    """A line on stderr that says how far the reading is, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading …") as status:
+        shown = 0.0
+
+        def show(done: int, whole: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown > 0.1:
+                shown = now
+                of = f" of {whole / 1e6:,.0f} MB ({done / whole:.0%})" if whole else " MB"
+                status.update(f"reading … {done / 1e6:,.0f}{of}")
+
+        yield show
+
+
+def complain_about(unusable: Iterable[tuple[str, str]]) -> None:
+    """One line on stderr for each input (label, reason) that could not be used."""
+    from kmsdiag.report.words import visible
+
+    for label, why in unusable:
+        print(f"kmsdiag: {visible(f'{label}: {why}')}", file=sys.stderr)
+
+
+def as_bundle(
+    analysis: "Analysis", target: "Target", registry: "Registry", vantage: "Vantage", *, base: "Bundle | None" = None
+) -> "Bundle":
+    """The captures as evidence of a run: of their own, or of ``base``, whose question they widen."""
+    import datetime
+
+    import msgspec
+
+    from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts
+    from kmsdiag.model.request import Captures
+    from kmsdiag.version import VERSION
+
+    answer = analysis.answer
+    request = Captures(files=analysis.captures, selection=target.selection)
+    ended = answer.at + datetime.timedelta(milliseconds=answer.elapsed_ms)
+    if base is None:
+        return Bundle(
+            kmsdiag_bundle=BUNDLE_FORMAT,
+            tool=VERSION,
+            vantage=vantage,
+            target=msgspec.structs.replace(target, captures=analysis.captures),
+            checks=tuple(check.id for check in registry.checks),
+            started=answer.at,
+            ended=ended,
+            facts=make_facts({request: answer}),
+            interrupted=analysis.interrupted,
+        )
+    facts = {**base.answers(), request: answer}
+    widened = msgspec.structs.replace(base.target, captures=analysis.captures, selection=target.selection)
+    return msgspec.structs.replace(
+        base, target=widened, facts=make_facts(facts), interrupted=base.interrupted or analysis.interrupted
+    )
+
+
+def files_vantage(*, live: bool = False) -> "Vantage":
+    """Where captures come from: this machine where it recorded them, else nobody knows."""
+    from kmsdiag.model.report import Vantage
+
+    if not live:
+        return Vantage(label="files")
+    from kmsdiag import api
+
+    return api.here()

@@ -1,0 +1,318 @@
+"""Files, folders and standard input by name, and their bytes in chunks.
+
+A file is never mapped into memory: one that is cut while it is read would end the process.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kmsdiag.model.target import CaptureFile
+from kmsdiag.sources.recognise import HEAD, Format, Kind, recognise
+from kmsdiag.sources.unpack import Fills, Gzip, UnpackError, Zstd
+from kmsdiag.wire.chunks import HEADROOM, SLACK, Chunk
+
+STDIN: Final = "-"
+
+CHUNK: Final = 8 << 20
+"""Bytes of a chunk: large enough for numpy, small enough for the processor's cache."""
+
+_ENDS: Final = 1 << 16
+"""Bytes at each end of a file that its hash covers."""
+
+
+class Source(NamedTuple):
+    """An input that can be used. Without a ``stream`` it is a value that another process may open.
+
+    ``label`` is its name without folders, ``size`` its bytes on disk (0 for standard input). ``packing`` is what it is
+    packed with (``Kind.GZIP``, ``Kind.ZSTD``) or None, and ``format`` what the unpacked bytes are. ``stream`` are those
+    of standard input, which can be read only once.
+    """
+
+    path: str
+    label: str
+    size: int
+    format: Format
+    packing: Kind | None = None
+    stream: Fills | None = None
+
+    @property
+    def again(self) -> bool:
+        """Whether it can be read a second time."""
+        return self.stream is None
+
+    @property
+    def seekable(self) -> bool:
+        """Whether reading may begin in the middle."""
+        return self.again and self.packing is None
+
+
+class Refused(NamedTuple):
+    """An input that can't be used, and one line that says why and what to do."""
+
+    label: str
+    reason: str
+
+
+class Gathered(NamedTuple):
+    """What was found under the names given. ``passed_over`` counts files in folders that are not read here."""
+
+    sources: tuple[Source, ...]
+    refused: tuple[Refused, ...] = ()
+    passed_over: int = 0
+
+
+def gather(names: Sequence[str]) -> Gathered:
+    """Find the inputs: files, ``-`` for standard input, and all that is of use in folders, at any depth.
+
+    Nothing is raised: what can't be used is refused. A file that is named twice is read once.
+    """
+    sources: list[Source] = []
+    refused: list[Refused] = []
+    passed_over = 0
+    seen: set[str] = set()
+    for name in names:
+        inside = _files(name) if name != STDIN and _is_folder(name) else None
+        looked = []
+        for path in [name] if inside is None else inside:
+            identity = path if path == STDIN else os.path.realpath(path)
+            if identity not in seen:
+                seen.add(identity)
+                looked.append(_look(path))
+        usable = [one for one in looked if isinstance(one, Source)]
+        sources += usable
+        if inside is None:
+            refused += [one for one in looked if isinstance(one, Refused)]
+        else:
+            passed_over += len(looked) - len(usable)
+            if not inside or (looked and not usable):
+                refused.append(Refused(_label(name), "a folder that holds nothing that is read here"))
+    return Gathered(tuple(sources), tuple(refused), passed_over)
+
+
+def _is_folder(name: str) -> bool:
+    return os.path.isdir(name)  # noqa: PTH112 (Path's raises where permission lacks)
+
+
+def _files(folder: str) -> list[str]:
+    """Regular files under a folder. Numbers in names count as numbers, so that a ring of files is in its order."""
+    found = [str(Path(place, name)) for place, _folders, names in os.walk(folder) for name in names]
+    return sorted((path for path in found if os.path.isfile(path)), key=_natural)  # noqa: PTH113 (likewise)
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", path)]
+
+
+def _label(name: str) -> str:
+    base = "standard input" if name == STDIN else Path(name).name or Path(name).resolve().name
+    return base.encode("utf-8", "backslashreplace").decode()
+
+
+def _look(name: str) -> Source | Refused:
+    """Open an input for a look at its first bytes, unpacked."""
+    label = _label(name)
+    try:
+        if name == STDIN:
+            # Not closed: it is read when its turn comes, and belongs to whoever started this process.
+            stream, head, packing = _unpacked(open(0, "rb", buffering=0, closefd=False))  # noqa: SIM115
+            return _usable(Source(name, label, 0, recognise(head), packing, _Replay(head, stream)))
+        if not stat.S_ISREG(Path(name).stat().st_mode):
+            return Refused(label, "it is no regular file: give what it holds as standard input, with -")
+        with Path(name).open("rb", buffering=0) as file:
+            _stream, head, packing = _unpacked(file)
+            return _usable(Source(name, label, os.fstat(file.fileno()).st_size, recognise(head), packing))
+    except OSError as error:
+        return Refused(label, f"it can't be read: {error.strerror or error}")
+    except UnpackError as error:
+        return Refused(label, f"it can't be used: {error}")
+    except ValueError as error:  # a NUL in a name
+        return Refused(label, f"it can't be opened: {error}")
+
+
+def _usable(source: Source) -> Source | Refused:
+    packed = f", packed with {source.packing}" if source.packing else ""
+    if source.format.kind in (Kind.GZIP, Kind.ZSTD):
+        return Refused(source.label, f"it is packed twice, with {source.format.kind} inside: unpack it once")
+    if source.format.kind is Kind.OTHER:
+        remedy = f": {source.format.remedy}" if source.format.remedy else ""
+        return Refused(source.label, f"it is {source.format.name}{packed}{remedy}")
+    return source
+
+
+class _Replay:
+    """Bytes that were read before, and then those that follow them."""
+
+    def __init__(self, head: bytes, rest: Fills) -> None:
+        self._head = memoryview(head)
+        self._rest = rest
+
+    def readinto(self, buffer: memoryview) -> int:
+        if not self._head:
+            return self._rest.readinto(buffer) or 0
+        count = min(len(buffer), len(self._head))
+        buffer[:count] = self._head[:count]
+        self._head = self._head[count:]
+        return count
+
+
+def _unpacked(raw: Fills) -> tuple[Fills, bytes, Kind | None]:
+    """What follows in a stream, unpacked; its first bytes, which were taken from it; and how it was packed.
+
+    Raises:
+        UnpackError: nothing can be unpacked.
+    """
+    head, _ = _take(raw, HEAD)
+    kind = recognise(head).kind
+    if kind is Kind.GZIP or kind is Kind.ZSTD:
+        stream = _unpacker(kind, _Replay(head, raw))
+        head, problem = _take(stream, HEAD)
+        if problem and not head:
+            raise UnpackError(problem)
+        return stream, head, kind
+    return raw, head, None
+
+
+def _unpacker(kind: Kind, raw: Fills) -> Fills:
+    return Gzip(raw) if kind is Kind.GZIP else Zstd(raw)
+
+
+def _take(stream: Fills, count: int) -> tuple[bytes, str]:
+    buffer = bytearray(count)
+    filled, problem = _fill(stream, memoryview(buffer))
+    return bytes(buffer[:filled]), problem
+
+
+def _fill(stream: Fills, buffer: memoryview) -> tuple[int, str]:
+    """Fill a buffer as far as it goes: the bytes it holds, and why there are no more of them, "" at a proper end."""
+    filled = 0
+    try:
+        while filled < len(buffer) and (count := stream.readinto(buffer[filled:])):
+            filled += count
+    except UnpackError as error:
+        return filled, str(error)
+    except OSError as error:
+        return filled, f"reading failed: {error.strerror or error}"
+    return filled, ""
+
+
+class Reading:
+    """Iterates once over the chunks of a source, or of those of its bytes that are needed for records in a stretch.
+
+    ``notes`` say what went wrong on the way; what was read before counts. ``done`` is how far reading has come, in
+    bytes on disk. With ``ahead`` a thread reads the next chunk while this one is worked on.
+
+    Raises:
+        OSError: on the first step, where the file can't be opened any more.
+    """
+
+    def __init__(self, source: Source, start: int = 0, stop: int | None = None, *, ahead: bool = False) -> None:
+        self._source = source
+        self._start = start
+        self._stop = stop
+        self._ahead = ahead and source.again
+        self.notes: tuple[str, ...] = ()
+        self.done = 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        with contextlib.ExitStack() as cleanup:
+            stream = self._source.stream
+            if stream is None:
+                file = cleanup.enter_context(Path(self._source.path).open("rb", buffering=0))
+                file.seek(self._start)
+                stream = _Counted(file)
+            counted = stream
+            if self._source.packing is not None and self._source.again:
+                stream = _unpacker(self._source.packing, stream)
+            fill = self._filler(stream)
+            for chunk in self._two(fill, cleanup) if self._ahead else self._one(fill):
+                self.done = counted.count if isinstance(counted, _Counted) else self.done + chunk.end - chunk.start
+                yield chunk
+
+    def _filler(self, stream: Fills) -> Callable[[bytearray], Chunk]:
+        """A function that puts the next bytes into a buffer."""
+        left = float("inf") if self._stop is None else self._stop - self._start + HEADROOM
+
+        def fill(buffer: bytearray) -> Chunk:
+            nonlocal left
+            want = int(min(CHUNK, left))
+            filled, problem = _fill(stream, memoryview(buffer)[HEADROOM : HEADROOM + want])
+            left -= filled
+            if problem:
+                self.notes += (problem,)
+                left = 0
+            return Chunk(buffer, HEADROOM, HEADROOM + filled)
+
+        return fill
+
+    @staticmethod
+    def _one(fill: Callable[[bytearray], Chunk]) -> Iterator[Chunk]:
+        buffer = _buffer()
+        while (chunk := fill(buffer)).end > HEADROOM:
+            yield chunk
+
+    @staticmethod
+    def _two(fill: Callable[[bytearray], Chunk], cleanup: contextlib.ExitStack) -> Iterator[Chunk]:
+        thread = cleanup.enter_context(ThreadPoolExecutor(1))
+        this, other = _buffer(), _buffer()
+        coming = thread.submit(fill, this)
+        while (chunk := coming.result()).end > HEADROOM:
+            coming = thread.submit(fill, other)
+            yield chunk
+            this, other = other, this
+
+
+class _Counted:
+    """A file that counts what is read from it."""
+
+    def __init__(self, file: Fills) -> None:
+        self._file = file
+        self.count = 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = self._file.readinto(buffer) or 0
+        self.count += count
+        return count
+
+
+def _buffer() -> bytearray:
+    return bytearray(HEADROOM + CHUNK + SLACK)
+
+
+def read_whole(source: Source, limit: int) -> bytes:
+    """All bytes of a source, unpacked; ``limit + 1`` of them where there are more.
+
+    Raises:
+        OSError: the file can't be opened any more.
+        UnpackError: it could not be read to its end.
+    """
+    reading = Reading(source)
+    found = bytearray()
+    for chunk in reading:
+        found += memoryview(chunk.buffer)[chunk.start : chunk.end]
+        if len(found) > limit:
+            return bytes(found[: limit + 1])
+    if reading.notes:
+        raise UnpackError(reading.notes[0])
+    return bytes(found)
+
+
+def describe(source: Source) -> CaptureFile:
+    """Name, size and hash of a capture for the target of a run. Standard input has no hash.
+
+    The hash covers the size and both ends, so that it costs nothing; what was read whole is told apart all the same.
+    """
+    if not source.again:
+        return CaptureFile(label=source.label)
+    digest = hashlib.sha256(str(source.size).encode())
+    with contextlib.suppress(OSError), Path(source.path).open("rb", buffering=0) as file:
+        digest.update(file.read(_ENDS))
+        file.seek(max(source.size - _ENDS, 0))
+        digest.update(file.read(_ENDS))
+    return CaptureFile(label=source.label, size=source.size, hash=digest.hexdigest()[:16])
