@@ -82,6 +82,17 @@ class TestFollow:
         found, after = follow(buffer, 0, end, Rule(0, 8, True, 8, nothing))
         assert (found.tolist(), after) == ([0, 18, 36], 36 + 8 + 0xFFFFFFF0)
 
+    def test_many_records_come_in_several_turns(self) -> None:
+        buffer, end = records([0] * (chain.MOST * 2 + 5))
+        for least_lanes in (chain.FEWEST, 1 << 30):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(chain, "FEWEST", least_lanes)
+                turns, start = [], 0
+                while start < end:
+                    found, start = follow(buffer, start, end, Rule(0, 8, True, 8, lambda _buffer, start, _end: start))
+                    turns.append(len(found))
+            assert (turns, start) == ([chain.MOST, chain.MOST, 5], end)
+
     def test_a_megabyte_takes_the_lanes(self) -> None:
         """At their own sizes, with a guess that is right, wrong and right again."""
         chance = random.Random(3)

@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import pytest
@@ -29,9 +30,7 @@ def pcapng(written: list[Written], *, little: bool = True) -> bytes:
 def in_parts(data: bytes, starts: list[int], state: State) -> tuple[list[Found], Facts, int]:
     """Records of a capture read in parts from these starts on; their facts; how many guesses were dropped."""
     edges = [0, *starts, None]
-    planned = [
-        Part(begin or 0, end, state if begin else None) for begin, end in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    planned = [Part(begin or 0, end, state if begin else None) for begin, end in itertools.pairwise(edges)]
     dropped, number = 0, 0
     found: list[Found] = []
     all_facts: list[Facts] = []

@@ -401,6 +401,13 @@ class TestPcapng:
         assert (reader.damaged, reader.interfaces[0].dropped) == (False, None)
 
 
+LARGE = {
+    False: pcap(some(2000, seed=11)),
+    True: Pcapng().section().interface().data
+    + b"".join(Pcapng().packet(one.data, one.at // 1000, 0, one.length).data for one in some(2000, seed=12)),
+}
+
+
 def ends_of(records: list[tuple[int, int, int, bytes, int]], ends: list[int]) -> list[int]:
     """Where the blocks of the records of :func:`four` end."""
     assert len(records) == 5
@@ -408,6 +415,20 @@ def ends_of(records: list[tuple[int, int, int, bytes, int]], ends: list[int]) ->
 
 
 class TestReader:
+    @settings(max_examples=25)
+    @given(st.data(), st.booleans())
+    def test_lanes_change_nothing_in_damaged_files(self, data: st.DataObject, ng: bool) -> None:
+        sound = LARGE[ng]
+        place = data.draw(st.integers(24, len(sound) - 8))
+        change = data.draw(st.binary(min_size=1, max_size=8))
+        bad = sound[:place] + change + sound[place + len(change) :]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(chain, "FEWEST", 1 << 30)
+            expected_records, serial = read(bad)
+        found, reader = read(bad)
+        assert found == expected_records
+        assert reader.facts == serial.facts
+
     @given(st.binary(max_size=300), st.integers(1, 50))
     def test_any_bytes(self, data: bytes, size: int) -> None:
         try:

@@ -112,7 +112,7 @@ class Digest:
         row = row_of(conversation, isns)
         ref = row[0]
         client, host = row[2:4], row[4:6]
-        if not self.chooser.accepts(client, host, row[9], row[1]):
+        if not self.chooser.accepts(client, host, conversation.host_port, row[1]):
             self._others.append(np.array([ref]))
             return False
         self._new.append(row)

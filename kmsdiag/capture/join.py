@@ -35,7 +35,7 @@ from kmsdiag.model.outcome import ConversationOutcome
 from kmsdiag.wire.frames import PART_SHIFT, number_of, part_of, ref_of
 from kmsdiag.wire.streams import KMS_PORTS
 
-_NEVER_OPEN: Final = np.array(
+_UNSPOKEN: Final = np.array(
     [
         CODE[outcome]
         for outcome in (
@@ -43,6 +43,8 @@ _NEVER_OPEN: Final = np.array(
             ConversationOutcome.REFUSED,
             ConversationOutcome.UNREACHABLE,
             ConversationOutcome.HANDSHAKE_FAILED,
+            ConversationOutcome.CONNECT_ONLY,
+            ConversationOutcome.CLOSED_EARLY,
         )
     ]
 )
@@ -170,9 +172,9 @@ def _add(pieces: Sequence[tuple[Piece, int]], walker: Walker, frames: list[NDArr
 
 
 def _drop_unconfirmed(digest: Digest, discovery: Discovery) -> None:
-    """On other ports, what never got open counts only where the host was seen to speak KMS, or is published."""
+    """On other ports, connections without a word count only where the host was seen to speak KMS, or is published."""
     rows = digest.rows()
-    doubtful = np.isin(rows["outcome"], _NEVER_OPEN) & ~np.isin(rows["host_port"], list(KMS_PORTS))
+    doubtful = np.isin(rows["outcome"], _UNSPOKEN) & ~np.isin(rows["host_port"], list(KMS_PORTS))
     if not doubtful.any():
         return
     spoken = pick(rows, rows["speaks"])

@@ -11,10 +11,12 @@ from kmsdiag.capture.digest import Digest, frame_of
 from kmsdiag.capture.fast import Shapes, Walked
 from kmsdiag.capture.flows import Ended, Flows
 from kmsdiag.capture.lookups import Lookups
+from kmsdiag.model.outcome import ConversationOutcome
 from kmsdiag.wire.columns import DNS_PORT
 from kmsdiag.wire.layers import IcmpError, Segment
-from kmsdiag.wire.streams import split_connections
+from kmsdiag.wire.streams import KMS_PORTS, split_connections
 
+_FOREIGN: Final = (ConversationOutcome.NOT_KMS, ConversationOutcome.OTHER_PROTOCOL)
 _SYN: Final = 2
 _ACK: Final = 16
 
@@ -89,6 +91,9 @@ class Walker:
     ) -> Walked:
         """The verdict; ``drawn`` with a ladder."""
         conversation = converse(segments, icmp, frame_of, until, ports=self.ports, with_ladder=drawn)
+        if conversation is not None and conversation.outcome in _FOREIGN and conversation.host_port not in KMS_PORTS:
+            # Other protocols on other ports are nobody's business, unless the client did ask for KMS there.
+            conversation = converse(segments, icmp, frame_of, until, with_ladder=drawn)
         return Walked(conversation, _isns(segments))
 
     def _connections(self, ended: Ended, group: int) -> Iterator[tuple[list[Segment], list[IcmpError]]]:

@@ -133,7 +133,7 @@ def command(
         return 3 if found.unusable else 0
     bundle = _bundle(found, target, registry)
     if not only and found.bundle is not None:
-        registry = registry.recorded(found.bundle.checks, found.bundle.tool)
+        registry = registry.recorded(bundle.checks, bundle.tool)
     code = finish(bundle, registry, rules, plan, fail_on, record)
     return 3 if found.unusable and code == 0 else code
 

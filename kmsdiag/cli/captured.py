@@ -133,8 +133,13 @@ def as_bundle(
         )
     facts = {**base.answers(), request: answer}
     widened = msgspec.structs.replace(base.target, captures=analysis.captures, selection=target.selection)
+    about_captures = (check.id for check in registry.checks if "capture" in check.module.META.tags)
     return msgspec.structs.replace(
-        base, target=widened, facts=make_facts(facts), interrupted=base.interrupted or analysis.interrupted
+        base,
+        target=widened,
+        checks=tuple(dict.fromkeys((*base.checks, *about_captures))),
+        facts=make_facts(facts),
+        interrupted=base.interrupted or analysis.interrupted,
     )
 
 

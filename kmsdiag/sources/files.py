@@ -81,7 +81,7 @@ def gather(names: Sequence[str]) -> Gathered:
         inside = _files(name) if name != STDIN and _is_folder(name) else None
         looked = []
         for path in [name] if inside is None else inside:
-            identity = path if path == STDIN else os.path.realpath(path)
+            identity = path if path == STDIN else _real(path)
             if identity not in seen:
                 seen.add(identity)
                 looked.append(_look(path))
@@ -94,6 +94,13 @@ def gather(names: Sequence[str]) -> Gathered:
             if not inside or (looked and not usable):
                 refused.append(Refused(_label(name), "a folder that holds nothing that is read here"))
     return Gathered(tuple(sources), tuple(refused), passed_over)
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL in it: opening will say so
+        return path
 
 
 def _is_folder(name: str) -> bool:
@@ -166,9 +173,11 @@ def _unpacked(raw: Fills) -> tuple[Fills, bytes, Kind | None]:
     """What follows in a stream, unpacked; its first bytes, which were taken from it; and how it was packed.
 
     Raises:
-        UnpackError: nothing can be unpacked.
+        UnpackError: nothing can be read, or unpacked.
     """
-    head, _ = _take(raw, HEAD)
+    head, problem = _take(raw, HEAD)
+    if problem and not head:
+        raise UnpackError(problem)
     kind = recognise(head).kind
     if kind is Kind.GZIP or kind is Kind.ZSTD:
         stream = _unpacker(kind, _Replay(head, raw))

@@ -18,6 +18,9 @@ Positions = npt.NDArray[np.int64]
 LANE: Final = 1 << 16
 """Bytes of a lane. 128 lanes of 64 KiB are as many as numpy needs to hide its own cost."""
 
+MOST: Final = 1 << 17
+"""Records that are given at once. Ordinary captures have fewer in a chunk; the memory for tiny ones is bounded so."""
+
 FEWEST: Final = 16
 """Lanes that are worth following at once."""
 
@@ -46,14 +49,16 @@ def follow(buffer: bytearray, start: int, stop: int, rule: Rule) -> tuple[Positi
     """Where the records are that start in ``start…stop``, and where the one after them would.
 
     ``buffer`` must go on for at least ``REACH + 4`` bytes behind ``stop``. The chain also ends behind a record whose
-    length is below ``rule.least``. No length is checked otherwise, and the last record may lead far away.
+    length is below ``rule.least``, and after ``MOST`` records. No length is checked otherwise, and the last record may
+    lead far away.
     """
-    if (stop - start) // LANE >= FEWEST:
-        starts = _guess(buffer, start, stop, rule)
-        if len(starts) >= FEWEST:
-            return _in_lanes(buffer, starts, stop, rule)
-    found, after = _one_by_one(buffer, start, stop, rule)
-    return np.array(found, np.int64), after
+    starts = _guess(buffer, start, stop, rule) if (stop - start) // LANE >= FEWEST else []
+    if len(starts) >= FEWEST:
+        found, after = _in_lanes(buffer, starts, stop, rule)
+    else:
+        one_by_one, after = _one_by_one(buffer, start, stop, rule)
+        found = np.array(one_by_one, np.int64)
+    return (found, after) if len(found) <= MOST else (found[:MOST], int(found[MOST]))
 
 
 def _one_by_one(buffer: bytearray, position: int, stop: int, rule: Rule) -> tuple[list[int], int]:

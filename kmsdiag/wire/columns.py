@@ -332,11 +332,11 @@ def _sorted6(packets: _Packets) -> tuple[Mask, Mask]:
 
 
 def _is_icmp(protocol: npt.NDArray[np.uint8]) -> Mask:
-    return (protocol == _ICMP) | (protocol == _ICMP6)
+    return np.asarray((protocol == _ICMP) | (protocol == _ICMP6))
 
 
 def _is_error(protocol: npt.NDArray[np.uint8], kind: npt.NDArray[np.uint8]) -> Mask:
-    return np.where(protocol == _ICMP, _ICMP_ERRORS[kind], _ICMP6_ERRORS[kind])
+    return np.asarray(np.where(protocol == _ICMP, _ICMP_ERRORS[kind], _ICMP6_ERRORS[kind]))
 
 
 def _endpoints(packets: _Packets) -> tuple[Unsigned64s, Unsigned64s]:

@@ -118,9 +118,9 @@ def finder(
     header, swapped = state.header, state.swapped
 
     def holds(buffer: bytearray, position: int) -> bool:
-        for _ in range(chain):
+        for seen in range(chain):
             if position + 16 > end_of_data:
-                return True
+                return seen > 0
             _seconds, fraction, caplen, length = read(buffer, position)
             if swapped:
                 caplen, length = length, caplen

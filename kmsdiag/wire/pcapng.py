@@ -264,9 +264,9 @@ def finder(
     word = struct.Struct("<I" if little else ">I").unpack_from
 
     def holds(buffer: bytearray, position: int) -> bool:
-        for _ in range(chain):
+        for seen in range(chain):
             if position + _LEAST > end_of_data:
-                return True
+                return seen > 0
             (length,) = word(buffer, position + 4)
             if length < _LEAST or length % 4 or length > MAX_FRAME + 4096:
                 return False

@@ -134,8 +134,8 @@ def readme(scenes: Expectation) -> str:
     lines = [
         "# Captures",
         "",
-        "Made up by `python -m tests.pcapscenes`: no packet of these was ever on a network, no address or name is anybody's,",
-        "and bodies of KMS versions 5 and 6 are random bytes. `scenes.json` says what must be found in each scene.",
+        "Made up by `python -m tests.pcapscenes`: no packet of these was ever on a network, no address or name is",
+        "anybody's, and bodies of KMS versions 5 and 6 are random. `scenes.json` says what must be found.",
         "",
         "| scene | what was captured |",
         "| --- | --- |",

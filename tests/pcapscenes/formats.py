@@ -167,13 +167,13 @@ def file_pcapng_other_blocks() -> Scene:
 
 
 def _damaged(
-    about: str, name: str, data: bytes, packets: int, note: str, *, damaged: bool = True, **conversation: Any
+    about: str, name: str, data: bytes, packets: int, *notes: str, damaged: bool = True, **conversation: Any
 ) -> Scene:
     return Scene(
         about,
         {name: data},
         [{**saw("activated", got(), found_by="srv"), **conversation}],
-        {"files": [{"packets": packets, "damaged": damaged, "notes": [{"matches": note}]}]},
+        {"files": [{"packets": packets, "damaged": damaged, "notes": [{"matches": note} for note in notes]}]},
     )
 
 
@@ -227,6 +227,7 @@ also(
         files.gz(pcap([*frames(whole()), Frame(0, noise(1000))]))[:-500],
         14,
         "gzip file is cut",
+        "unpacked byte 2175: .* cut",
     ),
 )
 
