@@ -1,5 +1,11 @@
-"""Writes what is generated: docs/checks.md, docs/cli.md and the JSON Schemas. ``--check`` only compares."""
+"""Writes what is generated: docs/checks.md, docs/cli.md, the JSON Schemas, and outputs shown in other pages.
 
+``--check`` only compares.
+"""
+
+import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +19,8 @@ from kmsdiag.report import json
 
 ROOT = Path(__file__).parent.parent
 HOW = "make docs"
+WITH_OUTPUTS = (ROOT / "docs/captures.md",)
+"""Pages written by hand that show what commands print."""
 
 
 def checks_page() -> str:
@@ -57,11 +65,27 @@ def _helps() -> Iterator[tuple[str, str]]:
             pending.append((f"{path} {name}", child, context))
 
 
+def with_outputs(page: str) -> str:
+    """A page with what its ``console`` blocks print now: a line ``$ kmsdiag …``, run from the repository."""
+
+    def run(block: re.Match[str]) -> str:
+        words = shlex.split(block[1])
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT, check=False)  # noqa: S603
+        if done.returncode not in (0, 1, 3):
+            raise SystemExit(f"{block[1]}: {done.stderr}")
+        return f"```console\n$ {block[1]}\n{done.stdout}```\n"
+
+    return re.sub(r"^```console\n\$ (kmsdiag .*)\n(?:.*\n)*?```\n", run, page, flags=re.MULTILINE)
+
+
 def pages() -> dict[Path, str]:
     """All generated files and what they should hold."""
     made = {ROOT / "docs/checks.md": checks_page(), ROOT / "docs/cli.md": cli_page()}
     for name, text in json.schemas().items():
         made[ROOT / f"kmsdiag/schemas/{name}.schema.json"] = text
+    for path in WITH_OUTPUTS:
+        made[path] = with_outputs(path.read_text(encoding="utf-8"))
     return made
 
 

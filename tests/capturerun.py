@@ -1,9 +1,9 @@
 """Captures written to files and analysed: populations of conversations of every kind, the same for the same seed."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -11,8 +11,11 @@ from kmsdiag.capture.scan import Analysis, Want, analyse_sources
 from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.target import Selection
 from kmsdiag.sources.files import gather
+from kmsdiag.wire.fragments import Fragments
+from kmsdiag.wire.frames import RawFrame
+from kmsdiag.wire.layers import Segment, dissect
 from tests.pcapfiles import frames, pcap
-from tests.pcapgen import ACK, PSH, RST, Ends, Packet, Talk, bind, bind_nak, fault, merged, request, response
+from tests.pcapgen import ACK, PSH, RST, START, Ends, Packet, Talk, bind, bind_nak, fault, merged, request, response
 
 
 def write(path: Path, packets: Iterable[Packet]) -> Path:
@@ -38,41 +41,68 @@ def as_json(answer: CaptureAnswer) -> bytes:
     return msgspec.json.encode(answer)
 
 
-def told(kind: int, talk: Talk, chance: random.Random) -> list[Packet]:
-    """One of the ways in which a conversation goes."""
-    if kind < 4:
-        code = chance.choice((0, 0, 0, 0xC004F042, 0xC004F06C))
-        return talk.activation(chance.choice((5, 6)), code, modern=chance.random() < 0.7).packets()
-    if kind == 4:
-        for _ in range(chance.randrange(1, 6)):
-            talk.syn().add(False, RST | ACK, seq=0).wait(chance.choice((0.5, 0.5, 1.5)))
-    elif kind == 5:
-        for pause in chance.choice(((3, 6), (1, 2, 4, 8), ())):
-            talk.syn().wait(pause)
-        talk.syn()
-    elif kind == 6:
-        talk.syn().wait(chance.choice((1, 3))).open().client(bind())
-    elif kind == 7:
-        talk.bound().exchange(6).ack().wait(chance.choice((0.01, 3, 25)))
-        talk.exchange(6, call=3, wide=True).close(chance.random() < 0.5)
-    elif kind == 8:
-        talk.open().close()
-    elif kind == 9:
-        talk.open().client(bind()).wait(chance.choice((0.5, 1.9, 2.1, 30))).rst()
-    elif kind == 10:
+def dissected(packets: Iterable[Packet]) -> list[Segment]:
+    """TCP packets as segments, numbered from 1."""
+    found = []
+    for number, packet in enumerate(packets, 1):
+        frame = RawFrame(number, (START + packet.at) * 1000, 101, packet.data, len(packet.data))
+        segment = dissect(frame, Fragments())
+        assert isinstance(segment, Segment)
+        found.append(segment)
+    return found
+
+
+def segments(*talks: Talk) -> list[Segment]:
+    """Segments of connections, by time."""
+    return dissected(merged(*(talk.packets() for talk in talks)))
+
+
+def _activated(talk: Talk, chance: random.Random) -> Talk:
+    code = chance.choice((0, 0, 0, 0xC004F042, 0xC004F06C))
+    return talk.activation(chance.choice((5, 6)), code, modern=chance.random() < 0.7)
+
+
+def _refused(talk: Talk, chance: random.Random) -> Talk:
+    for _ in range(chance.randrange(1, 6)):
+        talk.syn().add(False, RST | ACK, seq=0).wait(chance.choice((0.5, 0.5, 1.5)))
+    return talk
+
+
+def _unanswered(talk: Talk, chance: random.Random) -> Talk:
+    for pause in chance.choice(((3, 6), (1, 2, 4, 8), ())):
+        talk.syn().wait(pause)
+    return talk.syn()
+
+
+def _twice(talk: Talk, chance: random.Random) -> Talk:
+    talk.bound().exchange(6).ack().wait(chance.choice((0.01, 3, 25)))
+    return talk.exchange(6, call=3, wide=True).close(chance.random() < 0.5)
+
+
+def _repeated(talk: Talk, _chance: random.Random) -> Talk:
+    talk.bound().client(request(6)).add(True, PSH | ACK, request(6), seq=talk.next[True] - 292)
+    return talk.host(response(6)).close()
+
+
+WAYS: Final[tuple[Callable[[Talk, random.Random], Talk], ...]] = (
+    _activated,
+    _activated,
+    _activated,
+    _refused,
+    _unanswered,
+    _twice,
+    _repeated,
+    lambda talk, chance: talk.syn().wait(chance.choice((1, 3))).syn().syn_ack().ack().client(bind()),
+    lambda talk, _chance: talk.open().close(),
+    lambda talk, chance: talk.open().client(bind()).wait(chance.choice((0.5, 1.9, 2.1, 30))).rst(),
+    lambda talk, chance: (
         talk.bound().client(request(6)).wait(chance.choice((0.5, 1.99, 2.5, 31))).fin().fin(False).ack()
-    elif kind == 11:
-        talk.bound().client(request(6)).add(True, PSH | ACK, request(6), seq=talk.next[True] - 292)
-        talk.host(response(6)).close()
-    elif kind == 12:
-        talk.activation(4)
-    elif kind == 13:
-        talk.open().client(bind()).host(bind_nak(2)).close(False)
-    elif kind == 14:
-        talk.bound().client(request(6)).host(fault(0x1C010003)).rst()
-    else:
-        return _disturbed(talk.bound(modern=False).exchange(6).close().packets(), chance)
-    return talk.packets()
+    ),
+    lambda talk, _chance: talk.activation(4),
+    lambda talk, _chance: talk.open().client(bind()).host(bind_nak(2)).close(False),
+    lambda talk, _chance: talk.bound().client(request(6)).host(fault(0x1C010003)).rst(),
+)
+"""The ways in which conversations go."""
 
 
 def _disturbed(packets: list[Packet], chance: random.Random) -> list[Packet]:
@@ -95,5 +125,8 @@ def population(seed: int, *, most: int = 120) -> list[Packet]:
         ports[client] = port = ports.get(client, 49_152) + 1
         numbers = chance.randrange(2**32), chance.randrange(2**32)
         talk = Talk(Ends(client, port, host), at=chance.random() * span, numbers=numbers)
-        talks.append(told(chance.randrange(16), talk, chance))
+        if chance.random() < 0.06:
+            talks.append(_disturbed(talk.bound(modern=False).exchange(6).close().packets(), chance))
+        else:
+            talks.append(chance.choice(WAYS)(talk, chance).packets())
     return merged(*talks)

@@ -16,23 +16,8 @@ from kmsdiag.capture.flows import Ended, Flows
 from kmsdiag.capture.lookups import Lookups
 from kmsdiag.capture.packets import from_segments
 from kmsdiag.capture.walk import Walker
-from kmsdiag.wire.fragments import Fragments
-from kmsdiag.wire.frames import RawFrame
-from kmsdiag.wire.layers import Segment, dissect
-from tests.capturerun import as_json, everything, population, run, write
-from tests.pcapgen import ACK, RST, START, Ends, Packet, Talk, bind, merged, noise, request, response
-
-
-def segments(*talks: Talk) -> list[Segment]:
-    """Segments of connections, by time."""
-    found = []
-    packets: list[Packet] = merged(*(talk.packets() for talk in talks))
-    for number, packet in enumerate(packets, 1):
-        frame = RawFrame(number, (START + packet.at) * 1000, 101, packet.data, len(packet.data))
-        segment = dissect(frame, Fragments())
-        assert isinstance(segment, Segment)
-        found.append(segment)
-    return found
+from tests.capturerun import as_json, everything, population, run, segments, write
+from tests.pcapgen import ACK, RST, Ends, Talk, bind, noise, request, response
 
 
 def ended(*talks: Talk, later: int = 400) -> Ended:

@@ -142,6 +142,6 @@ class TestParts:
         """Simple packets have none of their own."""
         data = Pcapng().section().interface().packet(b"x", 5).simple(b"y").data
         found, reader = read(data, part=Part(0, len(data) - 20))
-        assert reader.facts.state.now == 5000
+        assert reader.facts.state.clock == 5000
         assert read(data, part=rest(reader.facts, Part()))[0][0].at == 5000
         assert len(found) == 1

@@ -411,7 +411,7 @@ def _state(packets: Packets, keys: Keys, begins: Mask, now: int) -> _Survey:
     sent = np.where(from_client, sent_client, sent_host)
     others = np.where(from_client, sent_host, sent_client)
     in_order = rst | (seq == sent) | (syn & (seq == 0xFFFFFFFF) & (length == 0))
-    in_order &= rst | syn | (ack <= others)
+    in_order &= syn | (ack <= others)
     repeats, copies = _repeats(table, gid, from_client, seq, ack)
     back = np.diff(at, prepend=at[:1]) < 0
     back[starts] = False

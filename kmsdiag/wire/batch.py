@@ -41,7 +41,7 @@ class State(NamedTuple):
 
     ``format`` names the format for a person ("pcap", "pcapng", …). ``interfaces`` are those so far, and ``section`` is
     the index of the first one of the current section. ``header`` is the size of a pcap record's header, 0 for
-    pcapng; ``swapped`` says that a record's two lengths have changed places (pcap before version 2.3). ``now`` is
+    pcapng; ``swapped`` says that a record's two lengths have changed places (pcap before version 2.3). ``clock`` is
     the time of the last record in ns, for those that have none.
     """
 
@@ -51,7 +51,7 @@ class State(NamedTuple):
     section: int = 0
     header: int = 0
     swapped: bool = False
-    now: int = 0
+    clock: int = 0
 
 
 class Part(NamedTuple):

@@ -98,4 +98,4 @@ def joined(parts: Sequence[Facts]) -> Facts:
 
 def _without_counts(state: State) -> State:
     """What matters for reading on: neither drop counts nor the time, since a guessed record has one."""
-    return state._replace(interfaces=tuple(one._replace(dropped=None) for one in state.interfaces), now=0)
+    return state._replace(interfaces=tuple(one._replace(dropped=None) for one in state.interfaces), clock=0)

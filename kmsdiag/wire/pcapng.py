@@ -62,14 +62,14 @@ class PcapngDecoder:
         self.links = [one.link for one in self.interfaces]
         self._little = known.little
         self._section = known.section
-        self._now = known.now
+        self._now = known.clock
         self._sections = 0
         self._window = _FIRST_WINDOW
 
     @property
     def state(self) -> State:
         """What a reader must know to go on from here."""
-        return State(self.format, self._little, tuple(self.interfaces), self._section, now=self._now)
+        return State(self.format, self._little, tuple(self.interfaces), self._section, clock=self._now)
 
     def stretch(self, buffer: bytearray, start: int, end: int, stop: int) -> Stretch:
         """The packets of the whole blocks in ``buffer[start:end]`` that start before ``stop``, within one section."""
