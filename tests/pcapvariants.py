@@ -192,7 +192,8 @@ def _mixed_up(segments: Segments, chance: random.Random) -> Segments:
 def _repeated(segments: Segments, chance: random.Random) -> Segments:
     """Some are sent again, soon or later, whole or with some of what came before."""
     out = list(segments)
-    for one in chance.sample(segments, min(len(segments), chance.randint(1, 3))):
+    data = [one for one in segments if one.data]
+    for one in chance.sample(data, min(len(data), chance.randint(1, 3))):
         place = chance.randint(out.index(one) + 1, len(out))
         out.insert(place, one._replace(ident=one.ident + 0x4000))
     return out

@@ -385,6 +385,22 @@ class TestOutput:
         out = capsys.readouterr().out
         assert out == Path("all.txt").read_text(encoding="utf-8")
 
+    def test_a_pipe_or_device_stays_one(self, recorded: str) -> None:
+        os.mkfifo("pipe")
+        reading = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+        done = kmsdiag("analyze", recorded, "-o", "pipe")
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+        assert os.read(reading, 65_536).startswith("▲ DEGRADED".encode())
+        assert Path("pipe").is_fifo()
+        os.close(reading)
+
+    def test_a_link_keeps_leading_to_the_file(self, recorded: str) -> None:
+        Path("folder").mkdir()
+        Path("link.txt").symlink_to("folder/r.txt")
+        main(["analyze", recorded, "-o", "link.txt"])
+        assert Path("link.txt").is_symlink()
+        assert Path("folder/r.txt").read_text(encoding="utf-8").startswith("▲ DEGRADED")
+
     def test_a_file_is_replaced_as_a_whole(self, recorded: str) -> None:
         """Who has the old file open still reads the old one; the new one has the usual permissions."""
         Path("r.txt").write_text("old")

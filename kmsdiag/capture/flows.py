@@ -260,7 +260,7 @@ _NONE = Packets(np.empty(0, PACKET), np.empty(0, np.uint8))
 class _Survey(NamedTuple):
     """The state of all connections: ``done`` by what was seen of them, ``last`` their last packet's time.
 
-    ``clean`` connections are complete. ``fine`` are rows in order, and ``answered`` connections with a SYN-ACK.
+    ``clean`` connections are complete; of those that are ``hung_up`` there is a FIN each way. ``fine`` are rows in order, and ``answered`` connections with a SYN-ACK.
     """
 
     ended: Ended
@@ -268,6 +268,7 @@ class _Survey(NamedTuple):
     last: NDArray[np.int64]
     answered: Mask
     closed: Mask
+    hung_up: Mask
     clean: Mask
     fine: Mask
 
@@ -336,9 +337,7 @@ def _after_completion(survey: _Survey) -> Mask:
     """Rows that follow the last acknowledgement of a connection of which nothing is missing: they say nothing new."""
     ended = survey.ended
     straggling = np.zeros(ended.packets.size, np.bool_)
-    candidates = np.flatnonzero(
-        ended.opened & survey.answered & survey.closed & ~survey.clean & (ended.counts <= LONGEST)
-    )
+    candidates = np.flatnonzero(ended.opened & survey.answered & survey.hung_up & ~survey.clean)
     table = ended.packets.table
     for group in candidates.tolist():
         start, stop = int(ended.starts[group]), int(ended.starts[group] + ended.counts[group])
@@ -440,7 +439,7 @@ def _state(packets: Packets, keys: Keys, begins: Mask, now: int) -> _Survey:
     until = np.minimum(last + patience, now)
     done = now - last >= patience
     ended = Ended(packets, starts, counts, keys[starts], opened, regular, mixed, from_client, seq, ack, copies, until)
-    return _Survey(ended, done, last, answered, closed, clean, fine)
+    return _Survey(ended, done, last, answered, closed, (fins[0] > 0) & (fins[1] > 0), clean, fine)
 
 
 def _repeats(

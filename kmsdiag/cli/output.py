@@ -146,13 +146,14 @@ def require_writable(path: Path) -> None:
     Raises:
         UsageProblem: the folder is missing or may not be written.
     """
-    folder = path.parent
+    folder = path.resolve().parent
     if not folder.is_dir():
-        raise UsageProblem(f"{path} can't be written: there is no folder {folder}")
+        raise UsageProblem(f"{path} can't be written: there is no folder {path.parent}")
     if path.is_dir():
         raise UsageProblem(f"{path} can't be written: it is a folder")
-    if not os.access(folder, os.W_OK):
-        raise UsageProblem(f"{path} can't be written: no permission in {folder}")
+    is_device = path.exists() and not path.is_file()
+    if not os.access(path if is_device else folder, os.W_OK):
+        raise UsageProblem(f"{path} can't be written: no permission in {path.parent}")
 
 
 def drop_stdout() -> None:
@@ -174,12 +175,16 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def replace_from(path: Path, pieces: Iterable[bytes]) -> None:
-    """The same, for data that comes in pieces."""
+    """The same, for data that comes in pieces. A link keeps leading to the file; a device or pipe is written to."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as device:
+            device.writelines(pieces)
+        return
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
+            file.writelines(pieces)
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)
