@@ -481,7 +481,10 @@ class _Walker:
             self.answered = True
             self._event(What.ACK, segment, side, client=client)
         if flags & _RST:
-            # what it carries is a text about the reset (RFC 9293 3.5.3)
+            # What it carries is a text about the reset (RFC 9293 3.5.3). Its number counts where it can be true:
+            # a refusal of something foreign acknowledges whatever it refuses.
+            if flags & _ACK and other.begun and abs(other.position(segment.ack) - other.top) < _NEAR:
+                other.acknowledge(segment.ack)
             return
         if flags & _ACK:
             other.acknowledge(segment.ack)
