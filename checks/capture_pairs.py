@@ -27,8 +27,8 @@ META = CheckMeta(
         ),
         "lost": Code(
             Severity.WARNING,
-            "{host}: between {a} and {b} {lost_ab} were lost one way and {lost_ba} the other, in {conversations}"
-            " ({numbers}).",
+            "{host}: of what went from {a} to {b}, {lost_ab} never arrived, and {lost_ba} of what came back,"
+            " in {conversations} ({numbers}).",
             "What stands between the two points drops them. {examples}",
         ),
         "altered": Code(

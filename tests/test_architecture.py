@@ -116,7 +116,7 @@ MAY_IMPORT = {
     "kmsdiag.policy": {"kmsdiag.model"},
     "kmsdiag.probes": {"kmsdiag.model", "kmsdiag.probes", "kmsdiag.wire"},
     "kmsdiag.registry": {"kmsdiag.check"},
-    "kmsdiag.report": {"kmsdiag.bundle", "kmsdiag.model", "kmsdiag.path", "kmsdiag.report"},
+    "kmsdiag.report": {"kmsdiag.bundle", "kmsdiag.captured", "kmsdiag.model", "kmsdiag.path", "kmsdiag.report"},
     "kmsdiag.schemas": set(),
     "kmsdiag.sources": {"kmsdiag.model", "kmsdiag.sources", "kmsdiag.wire"},
     "kmsdiag.version": set(),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from kmsdiag.captured import span
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import Stage, State
 from kmsdiag.model.path import Basis, Cause, Impact, Path, PathState, Remark
@@ -226,7 +227,9 @@ def counts_words(report: Report) -> str:
         files = _count(len(report.captures.files), "capture file")
         verdicts += f"; {_count(counts.packets, 'packet')} of {files}"
     if report.captures is not None and counts.questions == 1:
-        return f"{_count(len(report.results), 'result')} ({verdicts}); nothing was sent; {counts.seconds:.2f} s"
+        return (
+            f"{_count(len(report.results), 'result')} ({verdicts}); nothing was sent; {span(counts.seconds)} of traffic"
+        )
     return (
         f"{_count(len(report.results), 'result')} ({verdicts}) from {_count(counts.questions, 'question')}:"
         f" {_count(counts.dns_messages, 'DNS message')}, {_count(counts.tcp_connections, 'TCP connection')},"
