@@ -65,7 +65,7 @@ class Variant(NamedTuple):
     def said(self) -> list[Said]:
         """The PDUs in a few words."""
         return [
-            Said(client, data[2], *struct.unpack_from("<I" if data[4] else ">I", data, 12), len(data))
+            Said(client, data[2], struct.unpack_from("<I" if data[4] else ">I", data, 12)[0], len(data))
             for client, data in self.pdus
         ]
 

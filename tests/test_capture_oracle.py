@@ -65,7 +65,8 @@ def look(path: Path, made: list[Variant]) -> World:
     conversations = {one.client_port: one for one in analysis.conversations}
     assert len(conversations) == len(analysis.conversations)
     packets = samples.packets(path)
-    slow, pdus = defaultdict(list), defaultdict(list)
+    slow: dict[int, list[Conversation]] = defaultdict(list)
+    pdus: dict[int, list[tuple[bool, Pdu]]] = defaultdict(list)
     for segments, icmp in packets.connections():
         conversation = converse(segments, icmp, lambda ref: Frame(0, ref), packets.end)
         if conversation is not None:
