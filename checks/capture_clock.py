@@ -57,7 +57,7 @@ META = CheckMeta(
             "Requests of versions 5 and 6 hide the client's time: of {clients} it is known only that no host refused"
             " it.",
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "The captures hold no activation request that was answered."),
+        "nothing": Code(Severity.NOT_ASSESSED, "The captures hold no activation request whose answer could be read."),
     },
     tags=frozenset({"capture", "clock", "path"}),
     since="0.1",

@@ -74,7 +74,9 @@ META = CheckMeta(
             " ({clients}).",
             (_TEST,),
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "The captures hold no connection to a KMS host."),
+        "nothing": Code(
+            Severity.NOT_ASSESSED, "The captures hold no connection to a KMS host that is seen to its end."
+        ),
     },
     tags=frozenset({"capture", "network", "path"}),
     since="0.1",

@@ -27,9 +27,15 @@ META = CheckMeta(
             "Everything before the damage was used.",
         ),
         "note": Code(Severity.INFO, "{file}: {note}."),
+        "logs": Code(
+            Severity.INFO,
+            "All this is known from logs of {program} ({files}, {lines}), not from packets.",
+            "They hold no HRESULT: of an answer it is not known whether it was a success. ICMP errors, versions and"
+            " counts are not in them either. Frames are lines of the logs.",
+        ),
         "empty": Code(
             Severity.WARNING,
-            "{file} holds no packet that has to do with KMS or DNS ({packets} in all).",
+            "{file} holds nothing that has to do with KMS or DNS ({packets} in all).",
             "It was recorded elsewhere, at another time, or with a filter that left this traffic out.",
         ),
         "one_direction": Code(
@@ -96,12 +102,25 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     request = captured.request(seen.target)
     answer = seen[request]
     content = True
+    if answer.source != "packets":
+        content = False
+        yield _from_logs(answer, (request,))
     for finding in (*_files(answer, (request,)), *_conversations(answer, (request,)), *_others(answer, (request,))):
         content = content and finding.code in ("note", "duplicates")
         yield finding
     if content:
         packets = captured.count(sum(file.packets for file in answer.files), "packet")
         yield say("complete", (request,), files=captured.count(len(answer.files), "file"), packets=packets)
+
+
+def _from_logs(answer: CaptureAnswer, because: tuple[Captures]) -> Finding:
+    return say(
+        "logs",
+        because,
+        program=answer.source.capitalize(),
+        files=captured.count(len(answer.files), "file"),
+        lines=captured.count(sum(file.packets for file in answer.files), "line"),
+    )
 
 
 def _files(answer: CaptureAnswer, because: tuple[Captures]) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from kmsdiag.knowledge.hresults import HRESULTS, decode
 from kmsdiag.model.capture import CapturedHost
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
+from kmsdiag.model.outcome import ConversationOutcome
 from kmsdiag.model.request import Captures
 from kmsdiag.model.target import Subject
 
@@ -44,7 +45,12 @@ META = CheckMeta(
             Severity.INFO,
             "{host} answered {times} with the notice {hresult} ({decoded}), which is no refusal.",
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "The captures hold no response of a KMS host."),
+        "unread": Code(
+            Severity.ERROR,
+            "{host} refused {times} of {clients}, with a code that was not recorded.",
+            "The answers are no longer than an error code. A capture holds it, and so does event 12288 on the clients.",
+        ),
+        "nothing": Code(Severity.NOT_ASSESSED, "The captures hold no response of a KMS host whose code can be read."),
     },
     tags=frozenset({"capture", "host", "path"}),
     since="0.1",
@@ -64,8 +70,13 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     answer = seen[request]
     people = captured.people_of(answer)
     hosts = [host for host in answer.hosts if host.hresults]
-    if not hosts:
+    unread = [host for host in answer.hosts if not host.hresults and ConversationOutcome.HOST_REFUSED in host.outcomes]
+    if not hosts and not unread:
         yield say("nothing", (request,))
+    for host in unread:
+        clients = captured.who(people.of(host, ConversationOutcome.HOST_REFUSED))
+        times = captured.count(captured.number_of(host, ConversationOutcome.HOST_REFUSED), "conversation")
+        yield say("unread", (request,), host=captured.called(host), times=times, clients=clients)
     for host in hosts:
         yield from _judge_host(host, people, (request,))
 

@@ -149,7 +149,7 @@ META = CheckMeta(
             "{client} knocked at {count} addresses and never spoke KMS: a port scan, which is left out of everything"
             " else.",
         ),
-        "nothing": Code(Severity.NOT_ASSESSED, "No connection in the captures came as far as a bind."),
+        "nothing": Code(Severity.NOT_ASSESSED, "No bind or request in the captures is seen to its end."),
     },
     tags=frozenset({"capture", "rpc", "path"}),
     since="0.1",

@@ -323,6 +323,18 @@ def records(answer: CaptureAnswer) -> dict[str, list[tuple[SrvRecord, tuple[str,
     }
 
 
+def ranked(answer: CaptureAnswer) -> bool:
+    """Whether priority and weight of SRV records are known: Zeek logs their targets alone."""
+    return answer.source != "zeek"
+
+
+def answers_unread(answer: CaptureAnswer) -> bool:
+    """Whether hosts answered what may have been successes: logs of other programs never show one."""
+    return answer.source != "packets" and any(
+        host.speaks_kms and ConversationOutcome.NOT_KNOWN.value in host.outcomes for host in answer.hosts
+    )
+
+
 def saw_dns(answer: CaptureAnswer) -> bool:
     """Whether the captures hold any unicast DNS."""
     return answer.quality.dns_packets > 0 or any(lookup.channel is Channel.DNS for lookup in answer.lookups)

@@ -368,12 +368,11 @@ def _whole_headline(
 def _captures_headline(captures: CaptureView, diagnosis: Diagnosis) -> str:
     """Who activated and who did not, and at which stages they failed."""
     tried, unsure = captures.activated + captures.failed, captures.not_known
+    if captures.source != "packets":
+        return _logs_headline(captures)
     more = f" ({unsure:,} more: not known)" if unsure and tried else ""
     if captures.failed:
-        stages = Counter(row.stage for row in captures.clients if row.state is State.FAIL and row.stage is not None)
-        where = ", ".join(f"{stages[stage]:,} at {stage}" for stage in Stage if stage in stages)
-        if len(stages) == 1:
-            where = f"at {next(iter(stages))}"
+        where = _where(captures)
         whole = "the only client" if tried == 1 else f"all {tried:,} clients" if not captures.activated else ""
         if whole:
             return f"{whole} failed to activate, {where}{more}"
@@ -387,6 +386,28 @@ def _captures_headline(captures: CaptureView, diagnosis: Diagnosis) -> str:
     if captures.conversations:
         return "no attempt to activate is seen to its end"
     return "no attempt to activate is seen"
+
+
+def _where(captures: CaptureView) -> str:
+    """At which stages clients failed."""
+    stages = Counter(row.stage for row in captures.clients if row.state is State.FAIL and row.stage is not None)
+    if len(stages) == 1:
+        return f"at {next(iter(stages))}"
+    return ", ".join(f"{stages[stage]:,} at {stage}" for stage in Stage if stage in stages)
+
+
+def _logs_headline(captures: CaptureView) -> str:
+    """The same from logs of another program, which show failures and never a success."""
+    every = captures.activated + captures.failed + captures.not_known
+    if captures.failed:
+        rest = every - captures.failed
+        others = f" (how it ended for the other {rest:,} is not in the logs)" if rest else ""
+        return (
+            f"{captures.failed:,} of {captured.count(every, 'client')} could not activate, {_where(captures)}{others}"
+        )
+    if captures.conversations:
+        return "the logs hold no failure, and can't show a success"
+    return "no attempt to activate is in the logs"
 
 
 def _headline(diagnosis: Diagnosis, causes: Sequence[Cause], remarks: Sequence[Remark], bundle: Bundle) -> str:

@@ -16,7 +16,7 @@ from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge import icmp
 from kmsdiag.knowledge.hresults import HRESULTS, decode
 from kmsdiag.model.answer import SrvRecord
-from kmsdiag.model.capture import CaptureAnswer, CapturedHost, CapturedLookup, Conversation
+from kmsdiag.model.capture import NOT_LOGGED, CaptureAnswer, CapturedHost, CapturedLookup, Conversation
 from kmsdiag.model.finding import Args, Scalar
 from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, Stage, State
 from kmsdiag.model.path import Basis, ClientGroup, Impact, Path, PathState, Route, StageResult
@@ -199,7 +199,7 @@ def _path(way: _Way, answer: CaptureAnswer, people: People) -> tuple[Path, list[
     base: dict[str, Scalar] = {"target": target, "port": port}
     if domain != NOWHERE:
         base.update(name=f"_vlmcs._tcp.{domain}", zone=domain)
-    if way.records:
+    if way.records and captured.ranked(answer):
         base.update(priority=way.records[0][0].priority, weight=way.records[0][0].weight)
     stages, faults = _dns_stages(way, answer, people, base)
     contacts = [contact for _host, own in way.hosts.values() for contact in own]
@@ -213,7 +213,7 @@ def _path(way: _Way, answer: CaptureAnswer, people: People) -> tuple[Path, list[
         target=target,
         port=port,
         state=state,
-        ranks=tuple((record.priority, record.weight) for record, _servers in way.records),
+        ranks=tuple((record.priority, record.weight) for record, _servers in way.records if captured.ranked(answer)),
         servers=servers,
         stages=stages,
         routes=routes,
@@ -330,8 +330,11 @@ def _faults(
         }
         code = _CODES[outcome]
         if outcome is _O.HOST_REFUSED:
-            args.update(hresult=hresult or "no HRESULT", decoded=decode(hresult) or "not decoded")
             code = f"answer.{HRESULTS[hresult].name}" if hresult in HRESULTS else code
+            if hresult:
+                args.update(hresult=hresult, decoded=decode(hresult) or "not decoded")
+            else:
+                code = "answer.refused_unread"
         thing = f"{place} {hresult}".strip()
         clients = tuple(contact.client.address for contact in hit)
         yield Fault(code, outcome.stage, thing, args, key, key[0], True, clients, attempts)
@@ -422,6 +425,7 @@ def view(answer: CaptureAnswer, selection: Selection) -> CaptureView:
         examples=answer.examples,
         quality=answer.quality,
         pairs=answer.pairs,
+        source=answer.source,
     )
 
 
@@ -440,17 +444,24 @@ def _outcome_rows(answer: CaptureAnswer) -> Iterator[OutcomeRow]:
                 stage=outcome.stage,
                 outcome=outcome.value,
                 state=outcome.state,
-                words=outcome.words + (_codes_in_words(answer) if outcome is _O.HOST_REFUSED else ""),
+                words=_words(outcome, answer),
                 conversations=answer.outcomes[outcome.value],
                 clients=clients[outcome.value],
                 numbers=tuple(one.number for one in answer.examples if one.outcome is outcome),
             )
 
 
+def _words(outcome: ConversationOutcome, answer: CaptureAnswer) -> str:
+    if outcome is _O.NOT_KNOWN and answer.source != "packets":
+        return NOT_LOGGED
+    return outcome.words + (_codes_in_words(answer) if outcome is _O.HOST_REFUSED else "")
+
+
 def _codes_in_words(answer: CaptureAnswer) -> str:
     """All refusals of a run, by code."""
     codes = sorted({code for host in answer.hosts for code in host.hresults if int(code, 16) >> 31})
-    return ": " + ", ".join(f"{code} {HRESULTS[code].meaning if code in HRESULTS else decode(code)}" for code in codes)
+    words = (f"{code} {HRESULTS[code].meaning if code in HRESULTS else decode(code)}" for code in codes)
+    return ": " + ", ".join(words) if codes else ""
 
 
 def _client_row(fate: Fate) -> ClientRow:

@@ -51,7 +51,10 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
         paths = _joined(paths, found.paths)
         faults.extend(found.faults)
         impact.extend(found.impact)
-    return Diagnosis(_state(paths), tuple(paths), _merge(faults, seen), tuple(impact))
+    state = _state(paths)
+    if state is VerdictState.BROKEN and answer is not None and captured.answers_unread(answer):
+        state = VerdictState.DEGRADED
+    return Diagnosis(state, tuple(paths), _merge(faults, seen), tuple(impact))
 
 
 def _names(subjects: Iterable[Subject], seen: Evidence) -> dict[Port, list[tuple[str, str]]]:

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Self
 
@@ -186,7 +187,7 @@ def _fragments6(data: bytes, size: int) -> list[bytes]:
     payload = data[40:]
     if len(payload) <= size:
         return [data]
-    ident = sum(payload)
+    ident = zlib.crc32(data)
     return [
         ipv6(
             data[8:24],

@@ -7,7 +7,7 @@ because it was made: :class:`Variant` holds the PDUs and the exchanges.
 import itertools
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from tests.pcapfiles import LINKS, SHAPES, SHAPES4, SHAPES6, Frame, Link, Pcapng, Shape, frames
@@ -196,12 +196,12 @@ def _mixed_up(segments: Segments, chance: random.Random) -> Segments:
 
 
 def _repeated(segments: Segments, chance: random.Random) -> Segments:
-    """Some are sent again, soon or later, whole or with some of what came before."""
+    """Some are sent again, soon or later."""
     out = list(segments)
     data = [one for one in segments if one.data]
     for one in chance.sample(data, min(len(data), chance.randint(1, 3))):
         place = chance.randint(out.index(one) + 1, len(out))
-        out.insert(place, one._replace(ident=one.ident + 0x4000))
+        out.insert(place, one)
     return out
 
 
@@ -230,7 +230,7 @@ def _kept_alive(segments: Segments, chance: random.Random) -> Segments:
     acknowledged = [one.ack for one in segments[:place] if not one.client]
     if last.seq + len(last.data) not in acknowledged:
         return segments
-    alive = last._replace(seq=last.seq + len(last.data) - 1, data=chance.choice((b"", b"\0")), flags=16, ident=0x7777)
+    alive = last._replace(seq=last.seq + len(last.data) - 1, data=chance.choice((b"", b"\0")), flags=16)
     return [*segments[:place], alive, *segments[place:]]
 
 
@@ -251,8 +251,8 @@ KEEPS: Final = {
 """Changes that lose nothing."""
 
 
-def variant(port: int, chance: random.Random, *, lossy: bool) -> Variant:
-    """A connection with some changes."""
+def variant(port: int, chance: random.Random, idents: Iterator[int], *, lossy: bool) -> Variant:
+    """A connection with some changes. No two packets have one identification, as is so for a while at any sender."""
     six = chance.random() < 0.2
     ends = Ends(CLIENT6 if six else CLIENT, port, HOST6 if six else HOST)
     numbers = chance.choice(((1_000_000, 5_000_000), (2**32 - 150, 77), (2**31 - 20, 2**32 - 300)))
@@ -266,15 +266,16 @@ def variant(port: int, chance: random.Random, *, lossy: bool) -> Variant:
     names = chance.sample(sorted(KEEPS), chance.choice((0, 1, 1, 2, 2, 3)))
     for name in names:
         middle = KEEPS[name](middle, chance)
+    snap = chance.randint(70, 330) if lossy and chance.random() < 0.25 else 0
     if lossy:
-        names.append("lost")
-        middle = _lost(middle, chance)
-    middle = [
-        one._replace(at=start[-1].at + 100 * (at + 1), ident=(one.ident + at) & 0xFFFF) for at, one in enumerate(middle)
-    ]
-    segments = [*start, *middle, *close.segments]
+        names.append("snap" if snap else "lost")
+        middle = middle if snap else _lost(middle, chance)
+    middle = [one._replace(at=start[-1].at + 100 * (at + 1)) for at, one in enumerate(middle)]
+    segments = [one._replace(ident=next(idents)) for one in (*start, *middle, *close.segments)]
     link, shape, how = _framing(chance, six=six)
     captured = frames([one.packet(ends) for one in segments], link, shape)
+    if snap:
+        captured = [one.cut(snap) for one in captured]
     if chance.random() < 0.1:
         names.append("mirrored")
         captured = list(itertools.chain.from_iterable((one, one._replace(at=one.at + 900)) for one in captured))
@@ -295,7 +296,8 @@ def _framing(chance: random.Random, *, six: bool) -> tuple[Link, Shape | None, s
 def variants(seed: int, count: int, *, lossy: bool = False) -> list[Variant]:
     """Many of them."""
     chance = random.Random(f"{seed} {lossy}")
-    return [variant(FIRST_PORT + number, chance, lossy=lossy) for number in range(count)]
+    idents = itertools.cycle(range(1, 1 << 16))
+    return [variant(FIRST_PORT + number, chance, idents, lossy=lossy) for number in range(count)]
 
 
 def one_file(made: Sequence[Variant]) -> bytes:

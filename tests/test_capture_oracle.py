@@ -34,6 +34,12 @@ UNREAD_BY_TSHARK = {
 }
 """Frames that tshark leaves alone, and why."""
 
+
+def unread_here(changes: Sequence[str]) -> bool:
+    """Fragments of IP that the snap length cut: they can't be joined, but tshark reads the first ones by themselves."""
+    return "snap" in changes and any("fragments" in change for change in changes)
+
+
 OUTCOMES = {
     -1: Outcome.REQUEST_FAULT,
     0: Outcome.ACTIVATED,
@@ -119,8 +125,9 @@ def tshark(path: Path, *, in_order: bool = False) -> dict[int, list[Found]]:
     return found
 
 
-def ours(pdus: Sequence[tuple[bool, Pdu]]) -> list[Found]:
-    return [Found(Said(client, one.type, one.call_id, one.length), one.ref) for client, one in pdus if one.whole]
+def ours(pdus: Sequence[tuple[bool, Pdu]], *, cut: bool = False) -> list[Found]:
+    """The whole ones, or also those that were ``cut``."""
+    return [Found(Said(client, one.type, one.call_id, one.length), one.ref) for client, one in pdus if cut or one.whole]
 
 
 def saids(found: Sequence[Found]) -> Counter[Said]:
@@ -170,23 +177,27 @@ class TestNothingIsMissing:
 
 
 class TestSomethingIsMissing:
-    """One or two segments of each connection were not captured."""
+    """One or two segments of each connection were not captured, or the snap length cut all frames."""
 
     def test_no_pdu_is_invented_and_none_missed_that_tshark_finds(self, lossy: list[World]) -> None:
         require_tools("tshark")
         for world in lossy:
             theirs = tshark(world.path), tshark(world.path, in_order=True)
             for one in world.made:
-                mine = saids(ours(world.pdus[one.port]))
+                mine = saids(ours(world.pdus[one.port], cut=True))
                 assert mine <= Counter(one.said), one.changes
-                for found in theirs:
+                for found in theirs if not unread_here(one.changes) else ():
                     there = saids(found[one.port]) & Counter(one.said)
                     assert there <= mine, (one.port, one.changes)
 
     def test_no_verdict_is_wrong(self, lossy: list[World]) -> None:
         for world in lossy:
             for one in world.made:
-                found = world.conversations[one.port]
+                found = world.conversations.get(one.port)
+                if found is None:
+                    # Behind some tunnels even the ports are cut off.
+                    assert "snap" in one.changes
+                    continue
                 codes = Counter(f"0x{code:08X}" for code in one.codes if code >= 0)
                 assert Counter(one.hresult for one in found.exchanges if one.hresult) <= codes, one.changes
                 assert found.outcome in {*ends_of(one), Outcome.NOT_KNOWN}, (one.port, one.changes, found.detail)

@@ -4,6 +4,8 @@ import gzip
 import json
 import random
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -154,3 +156,16 @@ def test_a_large_file_read_in_two_parts_says_what_one_reader_says(
         whole = analysed([str(path)])
         assert whole.answer.conversations > 80
         assert halves == whole
+
+
+@pytest.mark.parametrize(
+    "name", ["version-6", "another-port", "file-pcapng-sections", "file-pcapng-zst", "ways-to-the-host"]
+)
+def test_what_can_not_be_read_twice(name: str) -> None:
+    """By standard input: the same, but that connections to another port are known from their bind on."""
+    (path,) = names(name)
+    command = [sys.executable, "-m", "kmsdiag", "analyze", "-", "--conversations", "json"]
+    with Path(path).open("rb") as file:
+        piped = subprocess.run(command, stdin=file, capture_output=True, timeout=60, check=True)
+    found = [(one["client"], one["host"], one["outcome"]) for one in json.loads(piped.stdout)]
+    assert found == [(one.client, one.host, one.outcome) for one in analysed([path]).conversations]

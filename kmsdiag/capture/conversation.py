@@ -151,7 +151,7 @@ def _exchange_ending(case: Evidence, call: Call, asked: kms.Request | None, told
     if foreign is not None or request is None:
         return foreign or End(Outcome.NOT_KNOWN)
     if not request.ended:
-        if missing_bytes(case.stream.from_client):
+        if missing_bytes(case.stream.from_client) or missing_bytes(case.stream.from_host):
             return End(Outcome.NOT_KNOWN, "the request was not captured in full")
         if case.close is not None and case.close.client:
             return End(Outcome.REQUEST_ABORTED, f"by {case.closing()} in the middle of the request")

@@ -18,7 +18,7 @@ from kmsdiag.capture.packets import Mask, text_words
 from kmsdiag.capture.rows import pick, stack
 from kmsdiag.capture.selection import Chooser
 from kmsdiag.model.capture import Conversation, Frame, Lack
-from kmsdiag.model.outcome import ConversationOutcome, Stage
+from kmsdiag.model.outcome import ConversationOutcome
 from kmsdiag.wire.frames import number_of, part_of, ref_of
 
 OUTCOMES: Final = tuple(ConversationOutcome)
@@ -77,7 +77,8 @@ NAMES: Final = 8
 Words = tuple[int, int]
 """An address as :mod:`kmsdiag.capture.packets` holds it."""
 
-_SPEAKS: Final = frozenset({Stage.REQUEST, Stage.ANSWER})
+_ANSWERED: Final = frozenset({ConversationOutcome.NOT_KNOWN, ConversationOutcome.HOST_REFUSED})
+"""Ends of an exchange that had a response, whether its HRESULT is known or not."""
 
 
 class Digest:
@@ -294,7 +295,9 @@ def exchanges_of(conversation: Conversation, ref: int) -> list[tuple[Any, ...]]:
 
 def speaks_kms(conversation: Conversation) -> bool:
     """Whether the host took a bind of the KMS interface, or answered a request."""
-    return conversation.outcome is ConversationOutcome.BOUND or any(one.hresult for one in conversation.exchanges)
+    return conversation.outcome is ConversationOutcome.BOUND or any(
+        one.hresult or (one.response is not None and one.outcome in _ANSWERED) for one in conversation.exchanges
+    )
 
 
 def version_code(version: str) -> int:

@@ -42,7 +42,7 @@ def ending(case: Evidence) -> End:
     """How a connection ended on which no request was captured."""
     sent = case.stream.from_client
     if not sent.segments:
-        return _host_only(case)
+        return _by_the_host(case, "only the host's side was captured")
     if sent.extent:
         return _after_words(case)
     return other_protocol(case) or _before_words(case)
@@ -55,16 +55,17 @@ def other_protocol(case: Evidence) -> End | None:
         return None
     name = rpc.name_protocol(foreign.data)
     runs = case.stream.from_host.runs
-    if not name and not (case.stream.from_host.begun and runs[0].offset == 0):
+    first = runs[0].offset == 0 and runs[0].data.startswith(foreign.data)
+    if not (first if case.stream.from_host.begun else name):
         return None
     said = rpc.printable(foreign.data[:_EXCERPT], _EXCERPT)
     return End(Outcome.OTHER_PROTOCOL, f"{name}: {said}" if name else said)
 
 
-def _host_only(case: Evidence) -> End:
-    """Only the host was captured. What it says itself is known all the same."""
+def _by_the_host(case: Evidence, lacking: str) -> End:
+    """What the client asked was not captured. What the host says itself is known all the same."""
     nak = next((pdu for pdu in case.host.pdus if pdu.type == rpc.BIND_NAK), None)
-    return End(Outcome.NOT_KNOWN, "only the host's side was captured") if nak is None else _nak(nak)
+    return End(Outcome.NOT_KNOWN, lacking) if nak is None else _nak(nak)
 
 
 # without a byte of the client's
@@ -79,6 +80,8 @@ def _before_words(case: Evidence) -> End:
     opened = case.event(What.ACK, client=True)
     if opened is None:
         return _without_ack(case, answered.at)
+    if missing_bytes(case.stream.from_host):
+        return End(Outcome.NOT_KNOWN, "what the host sent was not captured")
     lost = case.passed_elsewhere()
     if lost:
         return End(Outcome.BIND_UNANSWERED, _lost_words(lost))
@@ -138,7 +141,8 @@ def _after_words(case: Evidence) -> End:
         return _bind_stage(case, None)
     runs = case.stream.from_client.runs
     data = runs[0].data[:_EXCERPT] if runs and runs[0].offset == 0 else b""
-    if not data or (len(data) < rpc.HEADER and rpc.could_be_rpc(data) and not case.close):
+    more = not case.close or bool(case.stream.from_client.gaps or case.passed_elsewhere())
+    if not data or (len(data) < rpc.HEADER and rpc.could_be_rpc(data) and more):
         return _bind_stage(case, None)
     name = "HTTP: " if data.startswith(_METHODS) else f"{rpc.name_protocol(data)}: ".removeprefix(": ")
     return End(Outcome.NOT_KMS, f"the client sent {name}{rpc.printable(data, _EXCERPT)}")
@@ -157,6 +161,8 @@ def _bind_stage(case: Evidence, question: Pdu | None) -> End:
     """A bind, or what may have become one, without an answer."""
     if question is None and Lack.START in case.lacks:
         return End(Outcome.NOT_KNOWN, "the connection began before the capture")
+    if question is None and any(gap.acknowledged and not gap.cut for gap in case.stream.from_client.gaps):
+        return _by_the_host(case, "what the client sent first was not captured")
     how = case.unanswered(question)
     return how._replace(outcome=_BIND_STAGE.get(how.outcome, how.outcome))
 
@@ -172,6 +178,8 @@ def _after_bind(case: Evidence, last: Bind) -> End:
     if answer.type == rpc.BIND_NAK:
         return _nak(answer)
     if answer.type == rpc.FAULT:
+        if any(gap.acknowledged and gap.offset >= last.question.end for gap in case.stream.from_client.gaps):
+            return _stray_fault(answer)
         return End(Outcome.BIND_FAULT, fault_words(answer))
     if not answer.whole:
         return _half_an_ack(case)
@@ -194,7 +202,12 @@ def _after_bound(case: Evidence, answer: Pdu) -> End:
     sent = case.stream.from_client
     if missing_bytes(sent):
         return End(Outcome.NOT_KNOWN, "what the client sent after the bind was not captured")
+    fault = next((pdu for pdu in case.host.pdus if pdu.type == rpc.FAULT and pdu.start >= answer.end), None)
+    if fault is not None:
+        return _stray_fault(fault)
     lost = case.passed_elsewhere()
+    if (lost or sent.gaps) and missing_bytes(case.stream.from_host):
+        return End(Outcome.NOT_KNOWN, "what was said after the bind was not captured")
     if lost:
         return End(Outcome.REQUEST_UNANSWERED, _lost_words(lost))
     if case.client.unfinished and case.close is not None and case.close.client:
@@ -202,6 +215,10 @@ def _after_bound(case: Evidence, answer: Pdu) -> End:
     if case.close is None and case.end - answer.at < PATIENCE:
         return case.too_early()
     return End(Outcome.BOUND)
+
+
+def _stray_fault(fault: Pdu) -> End:
+    return End(Outcome.NOT_KNOWN, f"the host answered by a fault ({fault_words(fault)}); to what was not captured")
 
 
 def _lost_words(size: int) -> str:

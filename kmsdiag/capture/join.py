@@ -19,7 +19,7 @@ from kmsdiag.capture.parts import Scanned, Service
 from kmsdiag.capture.pieces import Pieces
 from kmsdiag.capture.rows import pick
 from kmsdiag.capture.selection import Chooser
-from kmsdiag.capture.tables import CLIENTS, Tables, tabulate
+from kmsdiag.capture.tables import CLIENTS_LIMIT, Tables, tabulate
 from kmsdiag.capture.walk import Walker
 from kmsdiag.model.capture import (
     CaptureAnswer,
@@ -101,7 +101,7 @@ def join(
     if chooser.names:
         chooser = chooser.resolved(Discovery(transactions, 0, has_dns=True).addresses)
         digest.drop(~chooser.mask(digest.rows()), numbered=True)
-    chosen = tuple(one for one in transactions if _is_chosen(one, chooser))
+    chosen = tuple(one for one in transactions if is_chosen(one, chooser))
     has_dns = any(tap.lookups.messages for tap in taps.values())
     discovery = Discovery(transactions, begins // 1000, has_dns=has_dns, chosen=chosen)
     _drop_unconfirmed(digest, discovery)
@@ -196,7 +196,7 @@ class _Tap:
         return found
 
 
-def _is_chosen(one: Transaction, chooser: Chooser) -> bool:
+def is_chosen(one: Transaction, chooser: Chooser) -> bool:
     """Whether a lookup counts: by who asked, and when."""
     at = one.asked or one.answered
     return chooser.accepts_client(one.key.client) and (at is None or chooser.since <= at[1] // 1000 <= chooser.until)
@@ -374,7 +374,7 @@ def _quality(files: Sequence[File], further: Sequence[File], joined: Joined, tab
             "more open connections than are kept: those that were silent for longest were judged as they were"
         )
     if not tables.all_listed:
-        limits.append(f"more than {CLIENTS:,} clients: the others count in the tables of hosts alone")
+        limits.append(CLIENTS_LIMIT)
     return Quality(
         dns_packets=sum(scan.dns for scan in scans),
         cut_packets=sum(scan.cut for scan in both),

@@ -14,7 +14,7 @@ import ipaddress
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -42,6 +42,9 @@ PATIENCE: Final = 5_000_000_000
 WINDOW: Final = 15_000_000_000
 """Within how many ns a question is a repetition of one without an answer: longer than any client's retry."""
 
+OVER_TCP: Final = 1 << 32
+"""In the tag of a message: it came over TCP."""
+
 _KINDS: Final = {dns.SRV: "SRV", dns.A: "A", dns.AAAA: "AAAA"}
 _OUTCOMES: Final = {2: DnsOutcome.SERVFAIL, 3: DnsOutcome.NXDOMAIN, 5: DnsOutcome.REFUSED}
 _FRAMES: Final = 8
@@ -49,7 +52,6 @@ _ANSWERS: Final = 100
 """Multicast answers of one name that are looked at; one host gives one."""
 
 _GROUP: Final = {Channel.MDNS: "multicast", Channel.LLMNR: "multicast"}
-_TCP: Final = 1 << 32
 _CLOSED: Final = ((3, 3), (1, 4))
 
 
@@ -95,8 +97,11 @@ class Transaction(NamedTuple):
 
     @property
     def elapsed(self) -> int | None:
-        """From the first question to the answer in ns, never negative."""
-        if self.asked is None or self.answered is None:
+        """From the first question to the answer in ns, never negative; None where one or the other has no time.
+
+        Logs of other programs time some answers by their question: no answer takes no time.
+        """
+        if self.asked is None or self.answered is None or self.asked[1] == self.answered[1]:
             return None
         return max(0, self.answered[1] - self.asked[1])
 
@@ -110,7 +115,7 @@ class Lookups:
     def __init__(self) -> None:
         self.left_out = 0
         self.messages = 0
-        # by key: ref, time, port and id (with _TCP set for TCP), and 0 for a question or the number of what was said
+        # by key: ref, time, tag (port and id, OVER_TCP), and 0 for a question or the number of what was said
         self._events: dict[Key, array[int]] = {}
         self._said: dict[Said, int] = {}
         self._ttls: dict[dns.SrvData, int] = {}
@@ -126,6 +131,27 @@ class Lookups:
             whole = len(datagram.payload) >= datagram.length
             self._message(datagram, datagram.payload, datagram.ref, datagram.at, channel, whole=whole)
 
+    def note(
+        self,
+        key: Key,
+        ref: int,
+        at: int,
+        tag: int,
+        said: Said | None = None,
+        ttls: Mapping[dns.SrvData, int] | None = None,
+    ) -> None:
+        """Take a message that another program decoded: a question, or what an answer ``said``, with TTLs in s.
+
+        ``tag`` tells questions apart and is the same for their answers: port << 16 | id, with :data:`OVER_TCP` added.
+        """
+        events = self._kept(key)
+        if events is None:
+            return
+        number = 0 if said is None else self._said.setdefault(said, len(self._said) + 1)
+        events.extend((ref, at, tag, number))
+        for record, ttl in (ttls or {}).items():
+            self._ttls[record] = max(ttl, self._ttls.get(record, 0))
+
     def feed_stream(self, segments: Sequence[Segment]) -> None:
         """Take the segments of one TCP connection to port 53 (RFC 1035 4.2.2: each message behind its length)."""
         stream = walk(segments, ports=(53,))
@@ -135,7 +161,7 @@ class Lookups:
         ):
             ends = Datagram(0, 0, src, sport, dst, dport, b"", 0)
             for data, ref, at in _messages(direction):
-                self._message(ends, data, ref, at, Channel.DNS, whole=True, tcp=_TCP)
+                self._message(ends, data, ref, at, Channel.DNS, whole=True, tcp=OVER_TCP)
 
     def feed_icmp(self, error: IcmpError) -> None:
         """Take an ICMP error; one that quotes a DNS question says why it has no answer."""
@@ -299,7 +325,7 @@ class _Open:
         self.retried += bool(self.told) and tag not in self.tags
         self.tags.add(tag)
         self.last = at
-        self.tcp = self.tcp or tag >= _TCP
+        self.tcp = self.tcp or tag >= OVER_TCP
 
     def answer(self, ref: int, at: int, told: int) -> None:
         self.answered, self.told, self.last = (ref, at), told, at

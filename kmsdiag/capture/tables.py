@@ -23,6 +23,9 @@ MINUTE: Final = 60_000_000
 CLIENTS: Final = 100_000
 """Clients that are listed, at a kilobyte each: a scan from made-up addresses has millions."""
 
+CLIENTS_LIMIT: Final = f"more than {CLIENTS:,} clients: the others count in the tables of hosts alone"
+"""What is said where there are more."""
+
 NUMBERS: Final = 3
 """Examples of a host's or a client's conversations."""
 

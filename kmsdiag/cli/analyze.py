@@ -1,5 +1,6 @@
 """``kmsdiag analyze``: judge what was recorded, here or elsewhere, without a network."""
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -47,8 +48,8 @@ def command(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Packet captures (pcap, pcapng, also .gz and .zst), what 'kmsdiag check --record' wrote, folders of"
-            " these; - is stdin.",
+            help="Packet captures (pcap, pcapng), or logs of Zeek (conn, dns, dce_rpc) or Suricata (EVE); what 'kmsdiag"
+            " check --record' wrote; also .gz and .zst, and folders of these; - is stdin.",
             show_default=False,
         ),
     ],
@@ -97,7 +98,8 @@ def command(
 ) -> int:
     """Judge packet captures and recorded runs. Nothing is asked of any network; the same files give the same bytes.
 
-    All captures given are one run: rings of files are joined, captures of both ends of a path compared. A recorded run
+    All captures given are one run: rings of files are joined, captures of both ends of a path compared. Logs of other
+    programs say less, and are read where no capture is given. A recorded run
     is judged by the checks that it was recorded for and those that are newer; --check chooses others.
     """
     from kmsdiag.capture.scan import Want
@@ -126,6 +128,8 @@ def command(
         complain_about(others)
         raise UsageProblem(f"{label}: {why}")
     complain_about(found.unusable)
+    if found.left_out:
+        _say_left_out(found.left_out)
     if extract is not None:
         _extract(extract, found)
     if conversations is not None or show is not None:
@@ -139,12 +143,16 @@ def command(
 
 
 class _Found(NamedTuple):
-    """What the files came to. ``refused`` are (label, reason) of inputs that are no use at all."""
+    """What the files came to. ``refused`` are (label, reason) of inputs that are no use at all.
+
+    ``left_out`` are logs of other programs that were not read, since there are captures.
+    """
 
     bundle: "Bundle | None"
     captures: "tuple[Source, ...]"
     analysis: "Analysis | None"
     refused: tuple[tuple[str, str], ...]
+    left_out: "tuple[Source, ...]" = ()
 
     @property
     def unusable(self) -> list[tuple[str, str]]:
@@ -160,13 +168,14 @@ class _Found(NamedTuple):
 def _read(
     names: Sequence[str], selection: "Selection", jobs: int, scheduler: str, want: "Want", show: int | None
 ) -> _Found:
-    from kmsdiag.cli.captured import read_captures
+    from kmsdiag.cli.captured import read_captures, read_logs
     from kmsdiag.sources.files import gather
     from kmsdiag.sources.recognise import Kind
 
     gathered = gather(names)
     refused = [(one.label, one.reason) for one in gathered.refused]
     captures = tuple(one for one in gathered.sources if one.format.kind is Kind.CAPTURE)
+    logs = _logs(gathered.sources)
     bundles = []
     for source in gathered.sources:
         if source.format.kind is Kind.BUNDLE:
@@ -183,7 +192,38 @@ def _read(
         analysis = read_captures(
             captures, selection, jobs=jobs, scheduler=scheduler, want=want, show=() if show is None else (show,)
         )
-    return _Found(bundles[0][1] if bundles else None, captures, analysis, tuple(sorted(refused)))
+    elif logs:
+        analysis = read_logs(logs, selection, want=want, show=show is not None)
+    left_out = logs if captures else ()
+    return _Found(bundles[0][1] if bundles else None, captures, analysis, tuple(sorted(refused)), left_out)
+
+
+def _logs(sources: "Sequence[Source]") -> "tuple[Source, ...]":
+    """Logs of other programs.
+
+    Raises:
+        UsageProblem: they are of several, which saw the same connections and would count them twice.
+    """
+    from kmsdiag.sources.recognise import Kind
+
+    zeek = tuple(one for one in sources if one.format.kind is Kind.ZEEK)
+    suricata = tuple(one for one in sources if one.format.kind is Kind.SURICATA)
+    if zeek and suricata:
+        raise UsageProblem(
+            f"{zeek[0].label} is of Zeek and {suricata[0].label} of Suricata, and both may tell of the same"
+            " connections: give the logs of one at a time"
+        )
+    return zeek or suricata
+
+
+def _say_left_out(logs: "Sequence[Source]") -> None:
+    from kmsdiag.report.words import visible
+
+    labels = ", ".join(one.label for one in logs)
+    print(
+        f"kmsdiag: {visible(labels)}: left out, since captures are given, which say more of the same connections",
+        file=sys.stderr,
+    )
 
 
 def _read_bundle(source: "Source") -> "Bundle | str":
@@ -259,6 +299,8 @@ def _extract(path: Path, found: _Found) -> None:
 
     if found.analysis is None:
         raise UsageProblem("--extract needs a packet capture")
+    if not found.captures:
+        raise UsageProblem("--extract needs a packet capture: logs hold no frames")
     if any(not source.again for source in found.captures):
         raise UsageProblem("--extract reads the capture a second time, and standard input can't be: give a file")
     sources = {source.path: source for source in found.captures}
@@ -276,7 +318,7 @@ def _listed(analysis: "Analysis | None", form: ListFormat | None, number: int | 
     from kmsdiag.report import conversations
 
     if analysis is None:
-        raise UsageProblem("--conversations and --show need a packet capture")
+        raise UsageProblem("--conversations and --show need a packet capture, or logs of Zeek or Suricata")
     files = analysis.answer.files
     if number is not None:
         return conversations.as_ladder(_numbered(analysis, number), files)

@@ -43,6 +43,17 @@ def read_captures(
         )
 
 
+def read_logs(
+    logs: "Sequence[Source]", selection: "Selection", *, want: "Want | None" = None, show: bool = False
+) -> "Analysis":
+    """Read logs of another program (at least one), with progress on stderr."""
+    from kmsdiag.capture.scan import Want
+    from kmsdiag.evidence.logs import analyse_logs
+
+    with _progress() as progress:
+        return analyse_logs(logs, selection, want=want or Want.ANSWER, show=show, progress=progress)
+
+
 def expected_hosts(texts: Sequence[str]) -> "tuple[HostSpec, ...]":
     """Hosts that should be there.
 

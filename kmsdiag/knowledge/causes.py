@@ -440,6 +440,13 @@ CAUSES: Final = {
         screen=_UMBRELLA,
         fixes=(_SEE_REQUESTS, _EXPLAIN),
     ),
+    "answer.refused_unread": CauseText(
+        headline="{target} ({address}) refuses; its code was not recorded",
+        text="Its answers to {clients} are no longer than an error code, and what was given does not hold that: a"
+        " capture does, and so does event 12288 on these clients.",
+        screen=_UMBRELLA,
+        fixes=(_SEE_REQUESTS,),
+    ),
     "answer.below_threshold": CauseText(
         headline="{target} ({address}) has too low a count: {count} of {required}",
         text="It tells {clients} success, which does not activate below that: too few machines asked it in 30 days,"

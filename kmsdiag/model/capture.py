@@ -109,6 +109,12 @@ class Lack(StrEnum):
     """The snap length cut frames."""
     END = "end"
     """The capture ends while the conversation goes on."""
+    SUMMARY = "summary"
+    """No packets were given, but what the log of another program tells of them: no HRESULT, and no bytes."""
+
+
+NOT_LOGGED = "how it ended is not in the log"
+"""What a conversation that is not known to the end means where its packets were never given."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -147,6 +153,16 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     reset: bool = False
     lacks: tuple[Lack, ...] = ()
     ladder: tuple[Rung, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """How it ended, as a reader would say it."""
+        return self.words_of(self.outcome)
+
+    def words_of(self, outcome: ConversationOutcome) -> str:
+        """The same for the end of one of its exchanges."""
+        unknown = outcome is ConversationOutcome.NOT_KNOWN and Lack.SUMMARY in self.lacks
+        return NOT_LOGGED if unknown else outcome.words
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
@@ -335,7 +351,9 @@ class CaptureAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="
     """All captures of a run, digested. ``at`` is the first packet's time, ``elapsed_ms`` the time to the last one.
 
     Everything is sorted: hosts and clients by address, lookups by name, examples by number. ``examples`` holds at most
-    three conversations an outcome, with their ladders. ``conversations`` counts all that were selected.
+    three conversations an outcome, with their ladders. ``conversations`` counts all that were selected. ``source`` is
+    "packets", or the program whose logs were read instead ("zeek", "suricata"): frames are then lines of the logs,
+    and so are the packets that are counted.
     """
 
     files: tuple[FileFacts, ...]

@@ -145,7 +145,7 @@ class CaptureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What the captures of a run show, as tables. ``clients`` are those that failed, or all of a selection by host.
 
     ``activated``, ``failed`` and ``not_known`` count all clients by how they ended. ``filter`` is a display filter for
-    Wireshark that shows everything this rests on.
+    Wireshark that shows everything this rests on. ``source`` is "packets", or the program whose logs were read instead.
     """
 
     files: tuple[FileFacts, ...]
@@ -162,6 +162,7 @@ class CaptureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     examples: tuple[Conversation, ...] = ()
     quality: Quality = Quality()
     pairs: tuple[PairedPath, ...] = ()
+    source: str = "packets"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

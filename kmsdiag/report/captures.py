@@ -38,10 +38,10 @@ def tables(view: CaptureView) -> Iterator[Table]:
         ("Clients of the selected hosts" if selected else "Clients that failed", _CLIENTS, map(_client, view.clients)),
         ("KMS hosts in the captures", _HOSTS, map(_host, view.hosts)),
         ("How conversations ended", _OUTCOMES, _outcomes(view)),
-        ("DNS lookups", _LOOKUPS, map(_lookup, view.lookups)),
+        ("DNS lookups", _LOOKUPS, (_lookup(one, view.source) for one in view.lookups)),
         ("Examples, and the display filter to paste into Wireshark", _EXAMPLES, _examples(view)),
         ("Both ends of a path", _PAIRS, map(_pair, view.pairs)),
-        ("Files", _FILES, map(_file, view.files)),
+        ("Files", _FILES if view.source == "packets" else _LOGS, map(_file, view.files)),
     ):
         cells = list(rows)
         if cells:
@@ -55,6 +55,8 @@ _LOOKUPS = ("name", "type", "server", "clients", "questions", "answers", "record
 _EXAMPLES = ("#", "how it ended", "frames", "filter")
 _PAIRS = ("host", "taps", "conversations", "packets at both", "lost there", "lost back", "altered", "clocks", "delay")
 _FILES = ("file", "format", "packets", "kept", "from (UTC)", "until (UTC)", "tap", "notes")
+
+_LOGS = ("file", "format", "lines", *_FILES[3:])
 
 _FOUND = {
     FoundBy.SRV: "by SRV",
@@ -125,8 +127,12 @@ def _outcomes(view: CaptureView) -> Iterator[tuple[str, ...]]:
         yield (row.stage.value, row.words, f"{row.conversations:,}", f"{row.clients:,}", _numbers(row.numbers))
 
 
-def _lookup(lookup: CapturedLookup) -> tuple[str, ...]:
-    records = tuple(f"{record.priority}/{record.weight} {record.target}:{record.port}" for record in lookup.records)
+def _lookup(lookup: CapturedLookup, source: str) -> tuple[str, ...]:
+    records = tuple(
+        # Zeek logs no ranks.
+        ("" if source == "zeek" else f"{record.priority}/{record.weight} ") + f"{record.target}:{record.port}"
+        for record in lookup.records
+    )
     channel = "" if lookup.channel is Channel.DNS else f" ({lookup.channel})"
     again = f" (+{lookup.repeated:,} repeated)" if lookup.repeated else ""
     return (
@@ -149,7 +155,7 @@ def _examples(view: CaptureView) -> Iterator[tuple[str, ...]]:
         ranked.append(((met[one.outcome], one.outcome.state is not State.FAIL, one.number), one))
         met[one.outcome] += 1
     for _rank, one in sorted(ranked, key=lambda pair: pair[0]):
-        yield (f"#{one.number}", one.outcome.words, _frames(one, view.files), display_filter(one))
+        yield (f"#{one.number}", one.words, _frames(one, view.files), display_filter(one))
 
 
 def _frames(one: Conversation, files: tuple[FileFacts, ...]) -> str:

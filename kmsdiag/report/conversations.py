@@ -142,7 +142,7 @@ def as_table(conversations: Sequence[Conversation], files: Sequence[FileFacts]) 
             visible(join_host_port(one.host, one.host_port)),
             one.found_by.value,
             one.outcome.stage.value,
-            visible(one.outcome.words + (f": {one.detail}" if one.detail else "")),
+            visible(one.words + (f": {one.detail}" if one.detail else "")),
             exchange.hresult if (exchange := telling(one)) else "",
             visible(_frames(one, files)),
         ]
@@ -153,7 +153,8 @@ def as_table(conversations: Sequence[Conversation], files: Sequence[FileFacts]) 
 
 def _frames(one: Conversation, files: Sequence[FileFacts]) -> str:
     if one.first.file == one.last.file:
-        return f"{frame(one.first, tuple(files))}–{one.last.number}"
+        last = f"–{one.last.number}" if one.last.number > one.first.number else ""
+        return f"{frame(one.first, tuple(files))}{last}"
     return f"{frame(one.first, tuple(files))} – {frame(one.last, tuple(files))}"
 
 
@@ -167,7 +168,7 @@ def _ladder(one: Conversation, files: tuple[FileFacts, ...]) -> Iterator[str]:
     host = visible(join_host_port(one.host, one.host_port))
     yield f"conversation {one.number}: {client} → {host}, {one.started:%Y-%m-%d %H:%M:%S.%f} UTC"
     detail = f": {visible(one.detail)}" if one.detail else ""
-    yield f"{one.outcome.stage}: {one.outcome.words}{detail}"
+    yield f"{one.outcome.stage}: {one.words}{detail}"
     for lack in one.lacks:
         yield f"the capture lacks: {_LACKS[lack.value]}"
     yield ""
@@ -175,7 +176,7 @@ def _ladder(one: Conversation, files: tuple[FileFacts, ...]) -> Iterator[str]:
     for rung in one.ladder:
         yield _rung(rung, files, width).rstrip()
     for number, exchange in enumerate(one.exchanges, 1):
-        yield from _exchange(exchange, number)
+        yield from _exchange(exchange, number, one.words_of(exchange.outcome))
     yield ""
     yield f"Wireshark display filter: {display_filter(one)}"
 
@@ -197,16 +198,17 @@ _LACKS: Final = {
     "bytes": "bytes in the middle (a gap)",
     "cut": "the end of frames (snap length)",
     "end": "its end",
+    "summary": "its packets (known from a log alone)",
 }
 
 
-def _exchange(exchange: Exchange, number: int) -> Iterator[str]:
+def _exchange(exchange: Exchange, number: int, words: str) -> Iterator[str]:
     yield ""
     version = f", KMS {exchange.version}" if exchange.version else ""
     syntax = f" ({exchange.syntax})" if exchange.syntax else ""
     code = exchange.hresult or exchange.fault
     took = f" after {exchange.elapsed_ms:,.1f} ms" if exchange.elapsed_ms is not None else ""
-    yield f"request {number}{version}{syntax}: {exchange.outcome.words}{f' {code}' if code else ''}{took}"
+    yield f"request {number}{version}{syntax}: {words}{f' {code}' if code else ''}{took}"
     clear: tuple[tuple[str, Value], ...] = (
         ("machine", exchange.machine),
         ("client machine id", exchange.client_machine_id),

@@ -224,8 +224,9 @@ def counts_words(report: Report) -> str:
         statuses[MARKS[result.status.value][1]] = statuses.get(MARKS[result.status.value][1], 0) + 1
     verdicts = ", ".join(f"{number} {word}" for word, number in statuses.items())
     if report.captures is not None:
-        files = _count(len(report.captures.files), "capture file")
-        verdicts += f"; {_count(counts.packets, 'packet')} of {files}"
+        recorded = report.captures.source == "packets"
+        files = _count(len(report.captures.files), "capture file" if recorded else "log")
+        verdicts += f"; {_count(counts.packets, 'packet' if recorded else 'line')} of {files}"
     if report.captures is not None and counts.questions == 1:
         return (
             f"{_count(len(report.results), 'result')} ({verdicts}); nothing was sent; {span(counts.seconds)} of traffic"

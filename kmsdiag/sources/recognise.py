@@ -20,6 +20,8 @@ class Kind(StrEnum):
 
     CAPTURE = "capture"
     BUNDLE = "bundle"
+    ZEEK = "zeek"
+    SURICATA = "suricata"
     GZIP = "gzip"
     ZSTD = "zstd"
     OTHER = "other"
@@ -44,6 +46,26 @@ def looks_like(pattern: bytes) -> Callable[[bytes], bool]:
     """A test for a regular expression at the first byte."""
     compiled = re.compile(pattern, re.DOTALL)
     return lambda head: compiled.match(head) is not None
+
+
+def is_zeek(log: str) -> Callable[[bytes], bool]:
+    """A test for one of Zeek's logs: a table whose header names it, or JSON lines with the fields that it alone has."""
+    table = re.compile(rb"#separator [^\n]*\n(?:#[^\n]*\n)*?#path[^A-Za-z0-9\n]*" + log.encode() + rb"\r?\n")
+    fields = _ZEEK_FIELDS[log]
+
+    def matches(head: bytes) -> bool:
+        line = head.partition(b"\n")[0]
+        is_json = line.startswith(b"{") and b'"id.orig_h"' in line and any(field in line for field in fields)
+        return is_json or table.match(head) is not None
+
+    return matches
+
+
+_ZEEK_FIELDS: Final = {
+    "dce_rpc": (b'"endpoint":', b'"operation":'),
+    "conn": (b'"conn_state":',),
+    "dns": (b'"qtype_name":', b'"trans_id":'),
+}
 
 
 def _is_event_trace(head: bytes) -> bool:
@@ -87,6 +109,13 @@ FORMATS: list[Format] = [
     # A skippable frame may come first (RFC 8878 section 3.1.2).
     Format(Kind.ZSTD, "zstd", lambda head: head.startswith(b"\x28\xb5\x2f\xfd") or _is_skippable(head)),
     Format(Kind.BUNDLE, "a bundle of kmsdiag", looks_like(rb'\s*\{\s*"kmsdiag_bundle"')),
+    *(Format(Kind.ZEEK, f"a Zeek {log}.log", is_zeek(log)) for log in _ZEEK_FIELDS),
+    Format(
+        Kind.OTHER,
+        "a Zeek log other than conn, dns and dce_rpc",
+        looks_like(rb"#separator [^\n]*\n#|\{[^\n]*\"uid\":[^\n]*\"id\.orig_h\":"),
+    ),
+    Format(Kind.SURICATA, "an EVE log of Suricata", looks_like(rb'\{"timestamp":[^\n]{1,400}?"event_type":')),
     Format(
         Kind.OTHER,
         "a report of kmsdiag, which holds no evidence",

@@ -229,8 +229,8 @@ class Message(NamedTuple):
 def messages(pdus: Iterable[Pdu]) -> list[Message]:
     """The requests and responses among ``pdus``, fragments joined per call, in the order in which they were begun.
 
-    A fragment without its first one is a message that was not begun; a call that begins anew before its last fragment
-    leaves one that was not ended.
+    A fragment without its first one is a message that was not begun, as is the end of a response behind a gap; a call
+    that begins anew before its last fragment leaves one that was not ended.
     """
     done: list[Message] = []
     open_: dict[tuple[int, int], int] = {}
@@ -239,7 +239,7 @@ def messages(pdus: Iterable[Pdu]) -> list[Message]:
             continue
         part = _part(pdu)
         if pdu.after_gap:
-            open_.clear()
+            open_ = _across_gap(done, open_)
         key = (pdu.type, pdu.call_id)
         index = None if part.begun else open_.get(key)
         if index is None:
@@ -252,6 +252,14 @@ def messages(pdus: Iterable[Pdu]) -> list[Message]:
         else:
             open_[key] = index
     return done
+
+
+def _across_gap(done: list[Message], open_: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
+    """What is still open behind a gap: requests, which are cut. The end of a response tells the HRESULT by itself."""
+    still = {key: index for key, index in open_.items() if key[0] == rpc.REQUEST}
+    for index in still.values():
+        done[index] = done[index]._replace(cut=True)
+    return still
 
 
 def _part(pdu: Pdu) -> Message:
