@@ -294,7 +294,16 @@ def _target(
 ) -> "Target":
     import secrets
 
-    from kmsdiag.model.target import Expected, Family, Target, TargetError, parse_domain, parse_host, parse_server
+    from kmsdiag.model.target import (
+        Expected,
+        Family,
+        Target,
+        TargetError,
+        expected_host,
+        parse_domain,
+        parse_host,
+        parse_server,
+    )
     from kmsdiag.probes.settings import system_dns
 
     families = tuple(family for family, wanted in ((Family.IPV4, ipv4), (Family.IPV6, ipv6)) if wanted)
@@ -311,7 +320,7 @@ def _target(
             servers=tuple(dict.fromkeys(parse_server(text) for text in servers)),
             families=families or tuple(Family),
             tries=tries,
-            expected=Expected(hosts=tuple(parse_host(text) for text in expected), machines=machines),
+            expected=Expected(hosts=tuple(expected_host(text) for text in expected), machines=machines),
             nonce=secrets.token_hex(8),
             resolvers=system.servers,
         )
