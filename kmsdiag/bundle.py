@@ -1,6 +1,7 @@
 """Evidence on disk: one JSON file with a format number, from which a run can be judged again without a network."""
 
 import datetime
+import ipaddress
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from kmsdiag.model.answer import (
     TcpAnswer,
     TraceAnswer,
 )
+from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import Vantage
 from kmsdiag.model.request import (
     AddressQuery,
@@ -62,7 +64,10 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that one run learned. ``checks`` are the checks that were asked; ``started`` and ``ended`` are UTC."""
+    """All that one run learned. ``checks`` are the checks that were asked; ``started`` and ``ended`` are UTC.
+
+    ``proposed`` are records that are judged as if they were there already; the facts are those of the world as it is.
+    """
 
     kmsdiag_bundle: int
     tool: str
@@ -74,6 +79,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     facts: tuple[Fact, ...] = ()
     unanswered: tuple[Gap, ...] = ()
     interrupted: bool = False
+    proposed: Proposal | None = None
 
     def answers(self) -> dict[Request[Any], Answer]:
         """Answers by question."""
@@ -125,6 +131,9 @@ def _require_sound(bundle: Bundle) -> None:
     Raises:
         BundleError: with the path of the first such thing.
     """
+    for name, when in (("started", bundle.started), ("ended", bundle.ended)):
+        if when.tzinfo is None:
+            raise BundleError(f"it is damaged: a time without a zone - at `$.{name}`")
     for number, fact in enumerate(bundle.facts):
         at = f"`$.facts[{number}]`"
         if type(fact.answer) is not _ANSWERS[type(fact.request)]:
@@ -144,6 +153,24 @@ def _require_sound(bundle: Bundle) -> None:
                 parse_server(server)
             except TargetError as error:
                 raise BundleError(f"it is damaged: {error} - at `$.target.{part}[{number}]`") from None
+    _require_sound_plan(bundle)
+
+
+def _require_sound_plan(bundle: Bundle) -> None:
+    sites = {site.name for site in bundle.target.expected.sites}
+    for number, network in enumerate(bundle.target.expected.networks):
+        at = f"`$.target.expected.networks[{number}]`"
+        if network.site not in sites:
+            raise BundleError(f"it is damaged: there is no site {network.site!r} - at {at}")
+        try:
+            ipaddress.ip_network(network.address)
+        except ValueError as error:
+            raise BundleError(f"it is damaged: {error} - at {at}") from None
+    for number, one in enumerate(() if bundle.proposed is None else bundle.proposed.addresses):
+        for address in one.addresses:
+            if as_address(address) is None:
+                at = f"`$.proposed.addresses[{number}]`"
+                raise BundleError(f"it is damaged: {address!r} is no address - at {at}")
 
 
 class _Envelope(msgspec.Struct):

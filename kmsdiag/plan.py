@@ -59,9 +59,9 @@ def planned_domains(expected: Expected) -> list[Subject]:
 
 
 def site_queries(site: Site, seen: Evidence) -> list[SrvQuery]:
-    """The SRV questions of a site's machines: to its own DNS servers, or to all where it names none."""
-    queries = discovery.srv_queries(domain_of(site), seen)
-    return [query for query in queries if not site.servers or query.server in site.servers]
+    """The SRV questions of a site's machines: to its own DNS servers, or to all where none of those is asked."""
+    queries = list(discovery.srv_queries(domain_of(site), seen))
+    return [query for query in queries if query.server in site.servers] or queries
 
 
 def site_answer(site: Site, seen: Evidence) -> tuple[SrvQuery, SrvAnswer] | None:

@@ -111,11 +111,11 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What to type, and what takes it back; ``where`` says on which machine."""
+    """Lines to type, and those that take them back; ``where`` says on which machine."""
 
     where: str
-    do: str
-    undo: str
+    do: tuple[str, ...]
+    undo: tuple[str, ...]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

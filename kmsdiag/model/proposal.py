@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from kmsdiag.model.answer import AddressAnswer, Answer, LookupAnswer, SrvAnswer, SrvRecord
+from kmsdiag.model.answer import AddressAnswer, Answer, DnsAnswer, LookupAnswer, SrvAnswer, SrvRecord
 from kmsdiag.model.outcome import DnsOutcome, LookupOutcome
 from kmsdiag.model.request import AddressQuery, Request, SrvQuery, SystemLookup
 from kmsdiag.model.target import Family
@@ -38,8 +38,13 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     zones: tuple[str, ...] = ()
     cuts: tuple[str, ...] = ()
 
-    def answer(self, request: Request[Any], at: datetime.datetime) -> Answer | None:
-        """What the request would be answered at every server; None where the proposal does not say."""
+    def answer(self, request: Request[Any], live: Answer | None, at: datetime.datetime) -> Answer | None:
+        """What the request would be answered, at every server; None where the proposal does not say.
+
+        ``live`` is the answer to it as things are: a server that does not serve will not serve new records either.
+        """
+        if isinstance(live, DnsAnswer) and live.outcome is not DnsOutcome.ANSWERED and not live.outcome.is_absence:
+            return None
         match request:
             case SrvQuery():
                 return self._srv(request, at)

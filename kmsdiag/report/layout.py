@@ -34,12 +34,12 @@ class Shown(NamedTuple):
 
 
 def noteworthy(report: Report, at_least: Severity) -> list[tuple[FindingView, ResultView]]:
-    """Findings from a severity on, gravest first; what only follows from a failing stage is left out."""
+    """Findings from a severity on, gravest first; what follows from a failing stage, or is waived, is left out."""
     pairs = [
         (finding, result)
         for result in report.results
         for finding in result.findings
-        if finding.severity.rank >= at_least.rank and not finding.behind
+        if finding.severity.rank >= at_least.rank and not finding.behind and not finding.waived
     ]
     return sorted(pairs, key=lambda pair: -pair[0].severity.rank)
 
