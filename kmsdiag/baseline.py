@@ -63,12 +63,12 @@ def _targets(paths: Iterable[Path], domain: str) -> set[str]:
 
 
 def _is_host(target: str) -> bool:
-    """Whether the file may name it: its reader takes addresses, and names with their domain."""
+    """Whether the file may name it: its reader takes addresses and names with their domain, and keeps them as is."""
     try:
         host = parse_host(target).host
     except TargetError:
         return False
-    return "." in host or ":" in host
+    return host == target and ("." in host or ":" in host)
 
 
 def _hosts(document: tomlkit.TOMLDocument, paths: Sequence[Path], domains: Sequence[str]) -> None:

@@ -28,15 +28,23 @@ _BLOCKED: Final = (TcpOutcome.TIMEOUT, TcpOutcome.UNREACHABLE, TcpOutcome.RESET)
 
 _ADD_SRV = (
     "Add-DnsServerResourceRecord -Srv -ZoneName {zone} -Name {owner} -DomainName {target} -Priority {priority}"
-    " -Weight {weight} -Port {port} -TimeToLive {span}"
+    " -Weight {weight} -Port {port} -TimeToLive {span:quoted}"
 )
 _REMOVE_SRV = (
     "Remove-DnsServerResourceRecord -ZoneName {zone} -Name {owner} -RRType Srv"
-    " -RecordData {priority},{weight},{port},{target}"
+    " -RecordData {priority},{weight},{port},{target:quoted}"
 )
-_ADD_A = "Add-DnsServerResourceRecordA -ZoneName {zone} -Name {owner} -IPv4Address {address} -TimeToLive {span}"
-_ADD_AAAA = "Add-DnsServerResourceRecordAAAA -ZoneName {zone} -Name {owner} -IPv6Address {address} -TimeToLive {span}"
-_REMOVE_ADDRESS = "Remove-DnsServerResourceRecord -ZoneName {zone} -Name {owner} -RRType {type} -RecordData {address}"
+_ADD_A = (
+    "Add-DnsServerResourceRecordA -ZoneName {zone} -Name {owner} -IPv4Address {address:quoted}"
+    " -TimeToLive {span:quoted}"
+)
+_ADD_AAAA = (
+    "Add-DnsServerResourceRecordAAAA -ZoneName {zone} -Name {owner} -IPv6Address {address:quoted}"
+    " -TimeToLive {span:quoted}"
+)
+_REMOVE_ADDRESS = (
+    "Remove-DnsServerResourceRecord -ZoneName {zone} -Name {owner} -RRType {type} -RecordData {address:quoted}"
+)
 _ALLOW = (
     "New-NetFirewallRule -DisplayName {rule} -Direction Inbound -Protocol TCP -LocalPort {port}"
     " -RemoteAddress {networks} -Action Allow"
