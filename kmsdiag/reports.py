@@ -1,5 +1,6 @@
 """Reports read back from files: a report as it is, a bundle judged again. Whoever compares or joins runs reads here."""
 
+import datetime
 import functools
 import sys
 from pathlib import Path
@@ -108,7 +109,23 @@ def _report(data: bytes, number: int) -> Report:
     except RecursionError:
         raise ReportError("it is nested too deeply") from None
     _require_sound(report)
-    return report
+    return msgspec.structs.replace(
+        report, started=_in_utc(report.started, "started"), ended=_in_utc(report.ended, "ended")
+    )
+
+
+def _in_utc(when: datetime.datetime, name: str) -> datetime.datetime:
+    """A time whoever wrote it, as kmsdiag writes it.
+
+    Raises:
+        ReportError: it has no zone, or is beyond the calendar in UTC.
+    """
+    if when.tzinfo is None:
+        raise ReportError(f"it is damaged: a time without a zone - at `$.{name}`")
+    try:
+        return when.astimezone(datetime.UTC)
+    except OverflowError:
+        raise ReportError(f"it is damaged: no such time - at `$.{name}`") from None
 
 
 def _require_sound(report: Report) -> None:
@@ -117,9 +134,6 @@ def _require_sound(report: Report) -> None:
     Raises:
         ReportError: with the path of the first such thing.
     """
-    for name, when in (("started", report.started), ("ended", report.ended)):
-        if when.tzinfo is None:
-            raise ReportError(f"it is damaged: a time without a zone - at `$.{name}`")
     for number, matrix in enumerate(report.dns):
         if any(len(row.cells) != len(matrix.records) for row in matrix.rows):
             raise ReportError(f"it is damaged: a row that does not fit its records - at `$.dns[{number}]`")

@@ -318,5 +318,10 @@ class TestWaivers:
         rules = Policy(waivers=(waiver(audit.NETWORK, about),))
         report = judged(works(asked(plan(networks=(DESKS,)))), policy=rules)
         found = requirements(report)[TestByNetworks.what]
+        assert report.audit is not None
+        alone = msgspec.structs.replace(
+            report, audit=msgspec.structs.replace(report.audit, requirements=(found,)), results=()
+        )
+        assert exit_code(alone, FailOn.ERROR) is (ExitCode.OK if waived else ExitCode.UNKNOWN)
         assert (found.state, bool(found.waived)) == (NOT_KNOWN, waived)
         assert self.uses(report) == [WaiverUse.USED if waived else WaiverUse.NOT_NEEDED]

@@ -46,7 +46,7 @@ def command(
     from kmsdiag.cli.live import finish, load_all, select
     from kmsdiag.cli.output import OutputPlan
 
-    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose, fail_on=fail_on)
     recorded = _read(bundle)
     everything = load_all(checks_dir)
     rules = policy(everything)

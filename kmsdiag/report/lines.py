@@ -88,6 +88,8 @@ class Writer:
         if unicode:
             return lines
         return [
-            tuple(Piece(piece.text.translate(_ASCII).encode("ascii", "replace").decode(), piece.style) for piece in line)
+            tuple(
+                Piece(piece.text.translate(_ASCII).encode("ascii", "replace").decode(), piece.style) for piece in line
+            )
             for line in lines
         ]

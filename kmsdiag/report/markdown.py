@@ -1,10 +1,11 @@
 """The report as Markdown, ready for a ticket."""
 
 import re
+from collections.abc import Sequence
 
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.report import Report
-from kmsdiag.report import layout
+from kmsdiag.report import layout, plan
 from kmsdiag.report.words import visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")
@@ -15,11 +16,11 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", visible(text)).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")
 
 
-def _code(text: str) -> str:
+def code(*lines: str) -> str:
     """A fenced block that its content can't end."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    longest = max((len(run) for line in lines for run in re.findall(r"`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{visible(text)}\n{fence}"
+    return "\n".join((fence, *map(visible, lines), fence))
 
 
 def render(report: Report) -> str:
@@ -37,13 +38,14 @@ def render(report: Report) -> str:
         out.append("")
         for fix in cause.fixes:
             out += [f"   {escape(fix.text)}, {escape(fix.where)}:", ""]
-            out += [f"   {line}" for line in _code(fix.command).splitlines()] + [""]
+            out += [f"   {line}" for line in code(fix.command).splitlines()] + [""]
     if verdict.impact:
         out += ["## Who is hit", "", *(f"- {escape(layout.impact_words(impact))}" for impact in verdict.impact), ""]
     rows = layout.path_rows(report.paths)
     if rows:
-        out += ["## Paths", "", _row(layout.PATH_HEADERS), _row(["---"] * len(layout.PATH_HEADERS))]
-        out += [_row([escape(cell) for cell in row.cells]) for row in rows] + [""]
+        out += ["## Paths", "", table_row(layout.PATH_HEADERS), table_row(["---"] * len(layout.PATH_HEADERS))]
+        out += [table_row([escape(cell) for cell in row.cells]) for row in rows] + [""]
+    out += [*_what_if(report), *_audit(report), *_changes(report)]
     crashed = layout.crashes(report)
     shown = [pair for pair in layout.noteworthy(report, Severity.INFO) if pair[0].severity is not Severity.NOT_ASSESSED]
     if shown or crashed:
@@ -59,8 +61,8 @@ def render(report: Report) -> str:
     for matrix in report.dns:
         headers, cells = layout.matrix_rows(matrix)
         out += [f"## DNS servers and records of {escape(matrix.domain)}", ""]
-        out += [_row([escape(one) for one in headers]), _row(["---"] * len(headers))]
-        out += [_row([escape(one) for one in row]) for row in cells] + [""]
+        out += [table_row([escape(one) for one in headers]), table_row(["---"] * len(headers))]
+        out += [table_row([escape(one) for one in row]) for row in cells] + [""]
     if report.not_checked:
         out += ["## Not checked", ""]
         for gap in report.not_checked:
@@ -77,5 +79,53 @@ def render(report: Report) -> str:
     return "\n".join(out)
 
 
-def _row(cells: "list[str] | tuple[str, ...]") -> str:
+def _what_if(report: Report) -> list[str]:
+    """Proposed records: shares by generation, who moves, what is lost."""
+    if report.what_if is None:
+        return []
+    out = ["## What if", "", f"{escape(plan.what_if_headline(report.what_if))}:", ""]
+    out += [code(*report.what_if.records), ""]
+    for shift in report.what_if.domains:
+        out += [f"## Clients of {escape(shift.domain)}", ""]
+        rows = plan.share_rows(shift)
+        used = [column for column in range(len(plan.SHARE_HEADERS)) if any(row[column] for row in rows)]
+        if rows:
+            out += [table_row([plan.SHARE_HEADERS[column] for column in used]), table_row(["---"] * len(used))]
+            out += [table_row([escape(row[column]) for column in used]) for row in rows] + [""]
+        out += [f"- {label}: {escape(text)}" for label, text in plan.shift_lines(shift)] + [""]
+    effects = [plan.effect_words(effect) for effect in report.what_if.effects]
+    if effects:
+        out += ["## What changes", "", *(f"- **{word}**: {escape(what)}" for word, what in effects), ""]
+    return out
+
+
+def _audit(report: Report) -> list[str]:
+    """Every requirement with its state; waivers."""
+    if report.audit is None:
+        return []
+    out = ["## Expected state", "", f"{plan.requirement_counts(report)}.", ""]
+    rows = plan.requirement_rows(report)
+    if rows:
+        out += [table_row(("state", "requirement", "why")), table_row(["---"] * 3)]
+        out += [table_row((escape(row.mark), escape(row.what), escape(row.why))) for row in rows] + [""]
+    if report.audit.waivers:
+        out += [f"- {escape(plan.waiver_words(waiver))}" for waiver in report.audit.waivers] + [""]
+    return out
+
+
+def _changes(report: Report) -> list[str]:
+    """Commands with their way back, for a change request."""
+    if not report.changes:
+        return []
+    out = ["## Changes", "", "They would bring the expected state; kmsdiag makes none of them.", ""]
+    for number, change in enumerate(report.changes, 1):
+        out += [f"**{number}. {escape(change.what)}**", ""]
+        for step in change.steps:
+            for words, lines in (("", step.do), ("and back, ", step.undo)):
+                out += [f"{words}{escape(step.where)}:", "", code(*lines), ""]
+    return out
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a table; the cells are escaped already."""
     return "| " + " | ".join(cells) + " |"

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from kmsdiag.model.audit import RequirementState, WaiverUse
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.path import Cause, FixView, VerdictState
 from kmsdiag.model.report import Report
-from kmsdiag.report import layout
+from kmsdiag.report import layout, plan
 from kmsdiag.report.lines import LABEL, Line, Piece, Writer
 
 MOST_CAUSES = 4
@@ -19,6 +20,9 @@ def render(report: Report, *, verbosity: int = 0, width: int = 100, unicode: boo
     """The report as lines. ``verbosity`` 1 shows all findings, 2 also what each rests on."""
     writer = Writer(width)
     _verdict(writer, report)
+    _what_if(writer, report)
+    _audit(writer, report, verbosity)
+    _changes(writer, report)
     _findings(writer, report, verbosity)
     _servers(writer, report, verbosity)
     _not_checked(writer, report, verbosity)
@@ -98,6 +102,67 @@ def _paths(writer: Writer, report: Report) -> None:
     )
     if len(rows) > len(shown):
         writer.line(Piece(f"  … and {len(rows) - len(shown)} more ways; --format json lists all", "label"))
+
+
+def _what_if(writer: Writer, report: Report) -> None:
+    """Proposed records: shares by generation, who moves, what is lost."""
+    if report.what_if is None:
+        return
+    writer.line()
+    writer.line(Piece("what if"), Piece(f"  {plan.what_if_headline(report.what_if)}"))
+    for record in report.what_if.records[:MOST_ROWS]:
+        writer.line(Piece(" " * (LABEL + 2)), Piece(record, "command"))
+    if len(report.what_if.records) > MOST_ROWS:
+        writer.text("", f"and {len(report.what_if.records) - MOST_ROWS} more (--format json lists all)", style="label")
+    for shift in report.what_if.domains:
+        writer.line()
+        writer.line(Piece(f"  clients of {shift.domain}", "label"))
+        writer.table(plan.SHARE_HEADERS, plan.share_rows(shift))
+        _labelled(writer, plan.shift_lines(shift))
+    if report.what_if.effects:
+        writer.line()
+        _labelled(writer, [plan.effect_words(effect) for effect in report.what_if.effects])
+
+
+def _labelled(writer: Writer, lines: Sequence[tuple[str, str]]) -> None:
+    before = ""
+    for label, text in lines:
+        writer.text("" if label == before else label, text)
+        before = label
+
+
+def _audit(writer: Writer, report: Report, verbosity: int) -> None:
+    """Requirements that are not met, and with verbosity those that are; waivers that matter."""
+    if report.audit is None:
+        return
+    writer.line()
+    writer.line(Piece("expected"), Piece(f"  {plan.requirement_counts(report)}"))
+    for row in plan.requirement_rows(report):
+        if row.requirement.state is RequirementState.PASS and not verbosity:
+            continue
+        writer.line(Piece(f"  {row.mark}", plan.STYLES[row.requirement.state]), Piece(f"  {row.what}"))
+        if row.why:
+            writer.text("", row.why, style="label")
+    for waiver in report.audit.waivers:
+        if verbosity or waiver.use is not WaiverUse.NOT_NEEDED:
+            writer.text("waiver", plan.waiver_words(waiver), style="label")
+
+
+def _changes(writer: Writer, report: Report) -> None:
+    """What would bring reality to the expected state, each with its way back."""
+    if not report.changes:
+        return
+    writer.line()
+    writer.line(Piece("changes"), Piece("  that would bring the expected state; kmsdiag makes none of them"))
+    for number, change in enumerate(report.changes, 1):
+        writer.text(str(number), change.what)
+        for step in change.steps:
+            writer.text("", f"{step.where}:", style="label")
+            for line in step.do:
+                writer.command(line)
+            writer.text("", "and back:", style="label")
+            for line in step.undo:
+                writer.command(line)
 
 
 def _findings(writer: Writer, report: Report, verbosity: int) -> None:
