@@ -234,7 +234,7 @@ def _from_network(
         code=NETWORK,
         what=f"activation works from {network.name} ({network.address}, {network.site})",
         state=state,
-        why=why or f"no report from there: run 'kmsdiag check {site.domain} --vantage {network.name}' and give it here",
+        why=why or f"no report from there: 'kmsdiag check {site.domain} --vantage {network.name}' makes one for --from",
         seen_from=tuple(one.vantage.label for one in sources),
         severity=policy.severity.get(NETWORK, Severity.ERROR),
         waived="" if waiver is None or state is RequirementState.PASS else _reason(waiver),

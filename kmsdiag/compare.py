@@ -238,7 +238,7 @@ def _grave(report: Report, alone: frozenset[str]) -> dict[_FindingKey, _Grave]:
         for result in report.results
         if str(result.subject) not in alone
         for finding in result.findings
-        if finding.severity.rank >= Severity.WARNING.rank
+        if finding.severity.rank >= Severity.WARNING.rank and not finding.waived
     }
 
 

@@ -144,7 +144,7 @@ def exit_code(report: Report, fail_on: FailOn, *, configuration_at_fault: bool =
     if fail_on is not FailOn.NEVER:
         limit = Severity(fail_on.value).rank
         severities = [one.severity for result in report.results for one in result.findings if not one.waived]
-        severities += [one.severity for one in _requirements(report, RequirementState.FAIL) if not one.waived]
+        severities += [one.severity for one in _requirements(report, RequirementState.FAIL)]
         if any(severity.rank >= limit for severity in severities):
             codes.add(ExitCode.FINDINGS)
     if report.verdict.state is VerdictState.UNKNOWN or _requirements(report, RequirementState.NOT_KNOWN):
@@ -153,4 +153,6 @@ def exit_code(report: Report, fail_on: FailOn, *, configuration_at_fault: bool =
 
 
 def _requirements(report: Report, state: RequirementState) -> list[Requirement]:
-    return [] if report.audit is None else [one for one in report.audit.requirements if one.state is state]
+    """Requirements in a state, without those that are waived."""
+    requirements = () if report.audit is None else report.audit.requirements
+    return [one for one in requirements if one.state is state and not one.waived]

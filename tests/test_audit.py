@@ -1,10 +1,11 @@
 import datetime
 from typing import Any
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
 
-from kmsdiag import audit, diagnosis
+from kmsdiag import audit, compare, diagnosis
 from kmsdiag.bundle import Bundle
 from kmsdiag.model.audit import Requirement, RequirementState, WaiverUse
 from kmsdiag.model.finding import Severity
@@ -14,6 +15,7 @@ from kmsdiag.model.request import SrvQuery
 from kmsdiag.model.target import Expected, ExpectedHost, Network, Product, Site
 from kmsdiag.policy import ExitCode, FailOn, Policy, Waiver, exit_code
 from kmsdiag.registry import Registry, discover
+from kmsdiag.report import junit
 from tests.conftest import AT, DOMAIN, World, record
 
 PASS, FAIL, NOT_KNOWN = RequirementState.PASS, RequirementState.FAIL, RequirementState.NOT_KNOWN
@@ -197,7 +199,7 @@ class TestByNetworks:
     def test_nobody_was_there(self) -> None:
         found = self.found(addresses=("192.0.2.1",))
         assert (found.state, found.seen_from) == (NOT_KNOWN, ())
-        assert "run 'kmsdiag check contoso.example --vantage desks'" in found.why
+        assert "'kmsdiag check contoso.example --vantage desks'" in found.why
 
     @pytest.mark.parametrize("vantage", [{"own": "desks"}, {"addresses": ("10.1.5.5",)}])
     def test_this_run_was_made_there(self, vantage: dict[str, Any]) -> None:
@@ -293,6 +295,18 @@ class TestWaivers:
         assert requirements(report)[self.what].waived == ""
         assert self.uses(report) == [use]
         assert exit_code(report, FailOn.ERROR) is ExitCode.FINDINGS
+
+    def test_what_is_waived_fails_no_test_and_makes_nothing_worse(self) -> None:
+        given, plain = self.report(waiver("hosts_expected.unexpected")), self.report()
+        failures = [ElementTree.fromstring(junit.render(one)).findall(".//failure") for one in (given, plain)]
+        assert ["hosts_expected.unexpected" in {one.get("type") for one in found} for found in failures] == [
+            False,
+            True,
+        ]
+        assert "waived until 2026-01-06: known" in junit.render(given)
+        clean = judged(works(asked(plan())))
+        codes = [{change.code for change in compare.changes(clean, one)} for one in (given, plain)]
+        assert ["hosts_expected.unexpected" in found for found in codes] == [False, True]
 
     def test_it_holds_to_the_end_of_its_day(self) -> None:
         assert requirements(self.report(waiver("hosts_expected.unexpected", days=0)))[self.what].waived

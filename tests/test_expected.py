@@ -1,5 +1,6 @@
 import datetime
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -274,4 +275,13 @@ class TestSchema:
         definitions = json.loads(schemas()["expected"])["$defs"]
         keys = {key for one in definitions.values() for key in one.get("properties", {})}
         assert keys
-        assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+        assert [key for key in sorted(keys) if f"`{key}`" not in page and f"[{key}]" not in page] == []
+
+
+@pytest.mark.parametrize("page", ["expected.md", "audit.md"])
+def test_every_example_in_the_pages_is_sound(page: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / page).read_text(encoding="utf-8")
+    examples = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert examples
+    for example in examples:
+        assert state(example).domains

@@ -109,7 +109,7 @@ def command(
     from kmsdiag.engine import Budget
     from kmsdiag.probes.settings import ProbeSettings, connection_limit
 
-    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose, fail_on=fail_on)
     if record is not None:
         require_writable(record)
     if more and not reports:

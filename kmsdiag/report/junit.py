@@ -175,9 +175,10 @@ def _requirements(report: Report) -> Suite:
 def _check(check: str, results: Sequence[ResultView], fail_on: Severity) -> Suite:
     notes = [
         f"{finding.severity} {finding.code} ({result.subject}): {finding.text}"
+        + (f" ({finding.waived})" if finding.waived else "")
         for result in results
         for finding in result.findings
-        if finding.severity.rank < fail_on.rank and finding.severity.rank >= Severity.INFO.rank
+        if (finding.severity.rank < fail_on.rank or finding.waived) and finding.severity.rank >= Severity.INFO.rank
     ]
     return Suite(f"kmsdiag.{check}", [_result(result, fail_on) for result in results], notes)
 
@@ -186,7 +187,7 @@ def _result(result: ResultView, fail_on: Severity) -> Case:
     case = Case(f"kmsdiag.{result.check}", str(result.subject))
     if result.status is Status.CRASHED:
         return case._replace(error=Problem("crashed", result.reason))
-    grave = [finding for finding in result.findings if finding.severity.rank >= fail_on.rank]
+    grave = [one for one in result.findings if one.severity.rank >= fail_on.rank and not one.waived]
     if grave:
         more = f" (and {len(grave) - 1} more)" if len(grave) > 1 else ""
         text = "\n".join(line for finding in grave for line in _finding(finding))
