@@ -5,6 +5,7 @@ may explain it unless somewhere the same thing works in spite of the suspect. Th
 troubles are the causes; a greedy cover is near enough to the fewest, and gives the same answer each time.
 """
 
+import functools
 import heapq
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,8 +93,11 @@ class Sightings:
         """What one report says of its paths."""
         self._networks[vantage] = networks(report.vantage.addresses)
         resolvers = frozenset(report.target.resolvers or report.vantage.resolvers)
+        same: dict[frozenset[Servers], frozenset[Servers]] = {}
         for path in report.paths:
+            # Most paths of a run have the same servers; one set of them is enough.
             asked = _servers(path, resolvers)
+            asked = same.setdefault(asked, asked)
             if path.state is not PathState.OK:
                 self._troubled.add((vantage, path.domain))
             if path.target == NOWHERE:
@@ -102,14 +106,14 @@ class Sightings:
                 self._path(vantage, path, asked)
 
     def _nowhere(self, vantage: int, path: Path, asked: frozenset[Servers]) -> None:
-        servers = frozenset().union(*asked)
+        servers = _together(asked)
         for stage in path.stages:
             if stage.state is State.FAIL:
                 trouble = Trouble(vantage, path.key, stage.stage, stage.outcome, stage.note, "", servers)
                 self._fails.setdefault(("srv", path.domain), []).append(trouble)
 
     def _path(self, vantage: int, path: Path, asked: frozenset[Servers]) -> None:
-        servers = frozenset().union(*asked)
+        servers = _together(asked)
         if path.domain != NOWHERE:
             self._named.setdefault(path.key, {})[vantage] = asked
             answered = self._answered.setdefault(path.domain, {})
@@ -138,7 +142,7 @@ class Sightings:
 
     def _work(self, thing: Thing, vantage: int, servers: Servers) -> None:
         known = self._works.setdefault(thing, {})
-        known[vantage] = known.get(vantage, frozenset()) | servers
+        known[vantage] = known[vantage] | servers if vantage in known else servers
 
     def _fail(self, thing: Thing, trouble: Trouble) -> None:
         self._fails.setdefault(thing, []).append(trouble)
@@ -235,6 +239,11 @@ def _servers(path: Path, resolvers: Servers) -> frozenset[Servers]:
     """For each server entry that was asked, the servers that may have given the answer."""
     told = next((frozenset({stage.server}) for stage in path.stages if stage.server), resolvers)
     return frozenset(told if server == SYSTEM else frozenset({server}) for server in path.servers)
+
+
+@functools.lru_cache(maxsize=64)
+def _together(asked: frozenset[Servers]) -> Servers:
+    return frozenset().union(*asked)
 
 
 def _itself(trouble: Trouble) -> Suspect:

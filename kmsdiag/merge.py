@@ -2,13 +2,14 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from kmsdiag import discovery
 from kmsdiag.common_cause import ABSENCE, ABSENT, Found, Sightings, Suspect, Trouble, Way
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.knowledge.common_causes import TEXTS
+from kmsdiag.model.audit import RequirementState
 from kmsdiag.model.finding import Args, Scalar, Severity
 from kmsdiag.model.merged import (
     MERGED_FORMAT,
@@ -66,7 +67,7 @@ class Merger:
             tool=report.tool,
             errors=severities[Severity.ERROR],
             warnings=severities[Severity.WARNING],
-            worst=max(severities, key=lambda severity: severity.rank, default=Severity.OK),
+            worst=max((*severities, *_failed(report)), key=lambda severity: severity.rank, default=Severity.OK),
         )
         self._vantages.append(view)
         if report.interrupted:
@@ -240,6 +241,13 @@ def _state(states: Sequence[VerdictState]) -> VerdictState:
     if breaks:
         return VerdictState.DEGRADED if works else VerdictState.BROKEN
     return VerdictState.HEALTHY if works and VerdictState.UNKNOWN not in states else VerdictState.UNKNOWN
+
+
+def _failed(report: Report) -> Iterator[Severity]:
+    """What the failed requirements of an audit are worth."""
+    for one in report.audit.requirements if report.audit is not None else ():
+        if one.state is RequirementState.FAIL and not one.waived:
+            yield one.severity
 
 
 def _servers(report: Report) -> tuple[str, ...]:

@@ -5,8 +5,12 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from kmsdiag import compare
 from kmsdiag.merge import Merger
+from kmsdiag.model.audit import Audit, Requirement, RequirementState
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.merged import CauseKind, CommonCause, Merged, Outcome
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
@@ -14,6 +18,8 @@ from kmsdiag.model.path import PathState, VerdictState
 from kmsdiag.model.report import Report
 from kmsdiag.model.request import SrvQuery
 from kmsdiag.model.target import HostSpec
+from kmsdiag.report import json as rendered
+from kmsdiag.report import views
 from tests.conftest import AT, DOMAIN, World, record
 from tests.labruns import NAMES, hostile_report, runs
 from tests.places import (
@@ -32,6 +38,7 @@ from tests.places import (
     seen,
     stale,
 )
+from tests.test_reports import JSON_VALUES, PLACES, changed, read
 
 KMS = f"kms1.{DOMAIN}:1688"
 GONE = f"kms-old.{DOMAIN}:1688"
@@ -379,6 +386,15 @@ def test_findings_of_a_place_are_counted() -> None:
     assert view.worst is max(severities, key=lambda severity: severity.rank)
 
 
+def test_a_failed_requirement_counts_and_a_waived_one_does_not() -> None:
+    def audited(waived: str) -> Report:
+        one = Requirement(code="audit.network", what="the lab activates", state=RequirementState.FAIL, waived=waived)
+        return msgspec.structs.replace(seen(healthy(), "hq", HQ), audit=Audit(requirements=(one,)))
+
+    worst = [view.worst for view in merged(audited(""), audited("until the move")).vantages]
+    assert worst == [Severity.ERROR, Severity.OK]
+
+
 # ------------------------------------------------------------------------------------------------------ everything
 
 
@@ -403,3 +419,20 @@ def test_the_picture_is_the_same_each_time() -> None:
     for report in reports:
         merger.add(report, f"{report.vantage.label}.json")
     assert merger.picture() == merger.picture() == merged(*reports)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), JSON_VALUES), min_size=1, max_size=3))
+def test_whatever_can_be_read_can_be_merged_and_compared(changes: list[tuple[tuple[str | int, ...], object]]) -> None:
+    """Readers refuse what they can't stand for; what they let through ends no command."""
+    good = runs()["mixed"].report
+    reports = [report for path, value in changes if (report := read(changed(path, value))) is not None]
+    picture = merged(good, *reports)
+    assert rendered.render(picture)
+    for report in reports:
+        for one, other in ((good, report), (report, good)):
+            found = compare.difference(one, other, ("old.json", "new.json"))
+            for document in (picture, found, report):
+                views.as_lines(document, verbosity=2, width=80, unicode=False)
+                views.as_markdown(document)
+                views.as_junit(document, Severity.ERROR)

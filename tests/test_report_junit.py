@@ -112,6 +112,7 @@ def test_requirements_of_an_audit() -> None:
         Requirement(code="a.c", what="second", state=RequirementState.FAIL, why="it is not there"),
         Requirement(code="a.d", what="third", state=RequirementState.NOT_KNOWN, why="nobody looked"),
         Requirement(code="a.e", what="fourth", state=RequirementState.FAIL, waived="until the move"),
+        Requirement(code="a.f", what="fifth", state=RequirementState.FAIL, why="few", severity=Severity.WARNING),
     )
     report = msgspec.structs.replace(World(DOMAIN).srv().report(), audit=Audit(requirements=requirements))
     assert cases(valid(render(report)), "kmsdiag.requirements") == {
@@ -119,7 +120,10 @@ def test_requirements_of_an_audit() -> None:
         "second": ("failure", "it is not there"),
         "third": ("skipped", "nobody looked"),
         "fourth": ("skipped", "waived: until the move"),
+        "fifth": ("passed", ""),
     }
+    strict = cases(valid(render(report, Severity.WARNING)), "kmsdiag.requirements")
+    assert strict["fifth"] == ("failure", "few")
 
 
 def test_a_merged_picture() -> None:

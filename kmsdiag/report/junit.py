@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from kmsdiag.model.audit import RequirementState
+from kmsdiag.model.audit import Requirement, RequirementState
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import State
 from kmsdiag.model.path import Cause, FixView, Path, PathState
@@ -124,7 +124,7 @@ def render(report: Report, fail_on: Severity = Severity.ERROR) -> str:
     )
     suites = [_ways(report)]
     if report.audit is not None:
-        suites.append(_requirements(report))
+        suites.append(_requirements(report.audit.requirements, fail_on))
     by_check: dict[str, list[ResultView]] = {}
     for result in report.results:
         by_check.setdefault(result.check, []).append(result)
@@ -158,18 +158,22 @@ def _way(path: Path, causes: dict[str, Cause]) -> Case:
     return case._replace(failure=Problem(f"way.{path.state}", words))
 
 
-def _requirements(report: Report) -> Suite:
-    cases = []
-    for one in report.audit.requirements if report.audit is not None else ():
+def _requirements(requirements: Sequence[Requirement], fail_on: Severity) -> Suite:
+    """Requirements of an audit. One that fails and matters less than ``fail_on`` is a note."""
+    cases, notes = [], []
+    for one in requirements:
         case = Case("kmsdiag.requirement", one.what)
         if one.state is RequirementState.NOT_KNOWN:
             case = case._replace(skipped=one.why or "not known")
         elif one.waived:
             case = case._replace(skipped=f"waived: {one.waived}")
         elif one.state is RequirementState.FAIL:
-            case = case._replace(failure=Problem(one.code, one.why or "not met"))
+            if one.severity.rank >= fail_on.rank:
+                case = case._replace(failure=Problem(one.code, one.why or "not met"))
+            else:
+                notes.append(f"{one.severity} {one.code}: {one.what}: {one.why or 'not met'}")
         cases.append(case)
-    return Suite("kmsdiag.requirements", cases)
+    return Suite("kmsdiag.requirements", cases, notes)
 
 
 def _check(check: str, results: Sequence[ResultView], fail_on: Severity) -> Suite:
