@@ -1,4 +1,4 @@
-"""The smallest common cause of failures that many places saw (docs/decisions/009-the-smallest-common-cause.md).
+"""The smallest common cause of failures that many places saw (docs/decisions/011-the-smallest-common-cause.md).
 
 A *trouble* is one failure at one place. A *suspect* (a DNS server, a host, a domain's records, a network, one place)
 may explain it unless somewhere the same thing works in spite of the suspect. The fewest suspects that explain all
