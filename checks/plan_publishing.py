@@ -49,9 +49,9 @@ META = CheckMeta(
                 Fix(
                     Where.KMS_HOST,
                     "name all the domains that it should publish itself in",
-                    "New-ItemProperty -Path"
+                    "Set-ItemProperty -Path"
                     " 'HKLM:\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\SoftwareProtectionPlatform'"
-                    " -Name DnsDomainPublishList -PropertyType MultiString -Value {own},{domain} -Force;"
+                    " -Name DnsDomainPublishList -Type MultiString -Value {own},{domain};"
                     " Restart-Service sppsvc",
                 ),
                 _EVENTS,

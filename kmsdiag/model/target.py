@@ -96,6 +96,8 @@ class ExpectedHost(HostSpec, frozen=True, omit_defaults=True):
     it should have there, where that is laid down.
     """
 
+    # By a factory, so that it is never left out where it is written: what stands in a file need not be known by heart.
+    port: Unsigned16 = msgspec.field(default_factory=lambda: KMS_PORT)
     serves: tuple[Product, ...] = tuple(Product)
     domains: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
