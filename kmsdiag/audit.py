@@ -46,7 +46,11 @@ def compile_audit(
     """
     views = [own, *map(view, others)]
     networks = own.target.expected.networks
-    decided = [_decide(demand, results, own.vantage.label, policy, on) for demand in _demands(own.target)]
+    said = {(result.check, result.subject): result for result in results}
+    decided = [
+        _decide(demand, said.get((demand.check, demand.subject)), own.vantage.label, policy, on)
+        for demand in _demands(own.target)
+    ]
     reported = [_from_network(network, views, own.target, policy, on) for network in networks]
     # What a waiver may cover: every finding that is not mere contentment, and every network that is not well.
     waivable = [
@@ -156,10 +160,8 @@ def _about_host(host: ExpectedHost, domain: str, hosts: Iterable[ExpectedHost]) 
     return concerns
 
 
-def _decide(
-    demand: _Demand, results: Sequence[ResultView], label: str, policy: Policy, on: datetime.date
-) -> Requirement:
-    state, why, failing = _state(demand, results)
+def _decide(demand: _Demand, result: ResultView | None, label: str, policy: Policy, on: datetime.date) -> Requirement:
+    state, why, failing = _state(demand, result)
     return Requirement(
         code=demand.check,
         what=demand.what,
@@ -175,8 +177,8 @@ def _decide(
     )
 
 
-def _state(demand: _Demand, results: Sequence[ResultView]) -> tuple[RequirementState, str, list[FindingView]]:
-    result = next((one for one in results if (one.check, one.subject) == (demand.check, demand.subject)), None)
+def _state(demand: _Demand, result: ResultView | None) -> tuple[RequirementState, str, list[FindingView]]:
+    """The state, why it is so, and the findings that say so."""
     if result is None:
         return RequirementState.NOT_KNOWN, f"the check {demand.check} did not run", []
     concerning = [finding for finding in result.findings if demand.concerns(finding.args)]
