@@ -27,7 +27,7 @@ def command(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Reports (--format json) and bundles (--record), a file a run; - is stdin.",
             show_default=False,
         ),
