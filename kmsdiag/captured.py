@@ -96,6 +96,13 @@ def outcomes_in_words(outcomes: Mapping[str, int], *, most: int = 3) -> str:
 
 
 _RANK = {outcome: number for number, outcome in enumerate(ConversationOutcome)}
+_BY_NAME = {outcome.value: outcome for outcome in ConversationOutcome}
+_FAILING = frozenset(outcome.value for outcome in ConversationOutcome if outcome.state is State.FAIL)
+# Of several ends the worst that is known tells most: the failure met first, else a success, else what is not known.
+_TELLING = {
+    outcome.value: ([State.FAIL, State.OK, State.UNKNOWN].index(outcome.state), number)
+    for outcome, number in _RANK.items()
+}
 
 
 # ----------------------------------------------------------------------------------------------------- clients
@@ -132,6 +139,7 @@ class People:
         self.scanners: dict[str, int] = {}
         """Clients that only knocked, at many addresses: a port scan says nothing about activation."""
         self.contacts: dict[Port, list[Contact]] = {}
+        self._talkers: dict[Port, list[Contact]] = {}
         self.fates: list[Fate] = []
         srv = srv_lookups(answer)
         self.unresolved = self._unresolved(answer, srv)
@@ -140,10 +148,10 @@ class People:
         for client in answer.clients:
             if _scans(client):
                 self.scanners[client.address] = len(client.uses)
-            for use in client.uses:
-                contact = Contact(client, use, _end(client, use))
-                self.contacts.setdefault((use.address, use.port), []).append(contact)
-            fate = self._fate(client, srv)
+            contacts = _contacts(client)
+            for contact in contacts:
+                self.contacts.setdefault((contact.use.address, contact.use.port), []).append(contact)
+            fate = self._fate(client, contacts, srv)
             self.fates.append(fate)
             if fate.stage is Stage.SRV:
                 for domain in client.asked:
@@ -151,8 +159,11 @@ class People:
 
     def at(self, host: CapturedHost) -> list[Contact]:
         """Those who talked, or tried to talk, to a host, scanners left out."""
-        every = self.contacts.get((host.address, host.port), [])
-        return [contact for contact in every if contact.client.address not in self.scanners]
+        port = (host.address, host.port)
+        if port not in self._talkers:
+            every = self.contacts.get(port, [])
+            self._talkers[port] = [contact for contact in every if contact.client.address not in self.scanners]
+        return self._talkers[port]
 
     def of(self, host: CapturedHost, *outcomes: ConversationOutcome) -> list[str]:
         """Addresses of the clients that had at least one conversation with such an end."""
@@ -176,14 +187,12 @@ class People:
                 found[target] = (failed or asked[target])[0]
         return found
 
-    def _fate(self, client: CapturedClient, srv: Sequence[CapturedLookup]) -> Fate:
-        if client.uses and client.address not in self.scanners:
-            use, outcome = _last(client)
+    def _fate(self, client: CapturedClient, contacts: Sequence[Contact], srv: Sequence[CapturedLookup]) -> Fate:
+        if contacts and client.address not in self.scanners:
+            _client, use, outcome = _last(contacts)
             if state_of(outcome) is State.UNKNOWN:
                 return Fate(client, State.UNKNOWN, None, outcome, use)
-            retried = outcome.state is State.OK and any(
-                ConversationOutcome(name).state is State.FAIL for one in client.uses for name in one.outcomes
-            )
+            retried = outcome.state is State.OK and any(not _FAILING.isdisjoint(one.outcomes) for one in client.uses)
             return Fate(client, outcome.state, outcome.stage, outcome, use, retried)
         if client.told:
             names = [told.rpartition(":")[0] for told in client.told]
@@ -237,33 +246,34 @@ def _scans(client: CapturedClient) -> bool:
     return all(end.stage is Stage.TCP or end in knocks for end in ends)
 
 
-def _last(client: CapturedClient) -> tuple[Use, ConversationOutcome]:
+def _contacts(client: CapturedClient) -> list[Contact]:
+    """A client's dealings with each host, and how they ended: the last outcome of all, else the worst of each."""
+    latest = _latest(client.uses)
+    last_is_known = client.last is not None and client.last.state is not State.UNKNOWN
+    return [
+        Contact(client, use, client.last if last_is_known and use is latest and client.last else _worst(use))
+        for use in client.uses
+    ]
+
+
+def _latest(uses: Sequence[Use]) -> Use | None:
+    return max(uses, key=lambda use: use.last) if len(uses) > 1 else next(iter(uses), None)
+
+
+def _worst(use: Use) -> ConversationOutcome:
+    return _BY_NAME[min(use.outcomes, key=_TELLING.__getitem__, default=ConversationOutcome.NOT_KNOWN.value)]
+
+
+def _last(contacts: Sequence[Contact]) -> Contact:
     """The end of a client's last attempt: where several hosts failed in it, that of the one it got furthest with."""
-    latest = _latest(client)
-    if len(client.uses) == 1:
-        return latest, _end(client, latest)
-    ends = [(use, _end(client, use)) for use in client.uses if latest.last - use.last < ATTEMPT]
-    end = next(outcome for use, outcome in ends if use is latest)
-    if end.state is State.FAIL:
-        failed = [one for one in ends if one[1].state is State.FAIL]
-        return max(failed, key=lambda one: (_RANK[one[1]], one[0] is latest))
-    return latest, end
-
-
-def _latest(client: CapturedClient) -> Use:
-    uses = client.uses
-    return uses[0] if len(uses) == 1 else max(uses, key=lambda use: use.last)
-
-
-def _end(client: CapturedClient, use: Use) -> ConversationOutcome:
-    """How a client's dealings with a host ended: its last known outcome, else the worst that is known."""
-    latest = _latest(client)
-    if use is latest and client.last is not None and client.last.state is not State.UNKNOWN:
-        return client.last
-    ends = sorted((ConversationOutcome(name) for name in use.outcomes), key=_RANK.__getitem__)
-    known = [end for end in ends if end.state is not State.UNKNOWN]
-    failing = [end for end in known if end.state is State.FAIL]
-    return (failing or known or ends or [ConversationOutcome.NOT_KNOWN])[0]
+    if len(contacts) == 1:
+        return contacts[0]
+    latest = max(contacts, key=lambda contact: contact.use.last)
+    if latest.outcome.state is not State.FAIL:
+        return latest
+    attempt = [one for one in contacts if latest.use.last - one.use.last < ATTEMPT]
+    failed = [one for one in attempt if one.outcome.state is State.FAIL]
+    return max(failed, key=lambda one: (_RANK[one.outcome], one is latest))
 
 
 # ------------------------------------------------------------------------------------------------------ lookups

@@ -54,12 +54,20 @@ class Variant(NamedTuple):
     port: int
     segments: list[Segment]
     ends: Ends
-    said: list[Said]
+    pdus: list[tuple[bool, bytes]]
     codes: list[int]
     changes: tuple[str, ...]
     lossless: bool
     frames: list[Frame]
     link: Link
+
+    @property
+    def said(self) -> list[Said]:
+        """The PDUs in a few words."""
+        return [
+            Said(client, data[2], struct.unpack_from("<I" if data[4] else ">I", data, 12)[0], len(data))
+            for client, data in self.pdus
+        ]
 
 
 Base = Callable[[Talk, random.Random], list[int]]
@@ -137,17 +145,15 @@ BASES: Final[tuple[Base, ...]] = (
 )
 
 
-def pdus_of(segments: Sequence[Segment]) -> list[Said]:
-    """What both sides say in segments that are in order and complete."""
+def pdus_of(segments: Sequence[Segment]) -> list[tuple[bool, bytes]]:
+    """What both sides say (the client first) in segments that are in order and complete."""
     found = []
     for client in (True, False):
         data = b"".join(one.data for one in segments if one.client == client)
-        at = 0
-        while at < len(data):
-            order = "<" if data[at + 4] else ">"
-            size, _auth, call = struct.unpack_from(order + "HHI", data, at + 8)
-            found.append(Said(client, data[at + 2], call, size))
-            at += size
+        while data:
+            (size,) = struct.unpack_from("<H" if data[4] else ">H", data, 8)
+            found.append((client, data[:size]))
+            data = data[size:]
     return found
 
 
@@ -252,7 +258,7 @@ def variant(port: int, chance: random.Random, *, lossy: bool) -> Variant:
     numbers = chance.choice(((1_000_000, 5_000_000), (2**32 - 150, 77), (2**31 - 20, 2**32 - 300)))
     talk = Talk(ends, at=port - FIRST_PORT, numbers=numbers)
     codes = chance.choice(BASES)(talk, chance)
-    said = pdus_of(talk.segments)
+    pdus = pdus_of(talk.segments)
     start, middle = talk.segments[:HANDSHAKE], talk.segments[HANDSHAKE:]
     close = Talk(ends)
     close.now, close.next, close.idents = talk.now + 1_000_000, talk.next, talk.idents
@@ -272,7 +278,7 @@ def variant(port: int, chance: random.Random, *, lossy: bool) -> Variant:
     if chance.random() < 0.1:
         names.append("mirrored")
         captured = list(itertools.chain.from_iterable((one, one._replace(at=one.at + 900)) for one in captured))
-    return Variant(port, segments, ends, said, codes, (*names, how), not lossy, captured, link)
+    return Variant(port, segments, ends, pdus, codes, (*names, how), not lossy, captured, link)
 
 
 def _framing(chance: random.Random, *, six: bool) -> tuple[Link, Shape | None, str]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmsdiag.capture import tables as tables_module
 from kmsdiag.capture.digest import (
     EXAMPLES,
     EXCHANGE,
@@ -253,6 +254,19 @@ class TestTables:
         mask = np.array([False, True])
         (host,) = tabulate(found, Discovery((), 0, has_dns=False), 0, mask).hosts
         assert (host.conversations, host.exchanges, host.numbers) == (1, 0, (1,))
+
+    def test_more_clients_than_can_be_listed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Those that only knocked are the first to be left out, and hosts count all."""
+        monkeypatch.setattr(tables_module, "CLIENTS", 3)
+        outcomes = [Outcome.UNANSWERED, Outcome.UNANSWERED, Outcome.ACTIVATED, Outcome.REFUSED, Outcome.HOST_REFUSED]
+        found = tables(
+            conversation(number, outcome, client=f"192.0.2.{number}", exchanges=[exchange()] * (number == 3))
+            for number, outcome in enumerate(outcomes, 1)
+        )
+        assert [client.address for client in found.clients] == ["192.0.2.1", "192.0.2.3", "192.0.2.5"]
+        assert found.clients[1].uses[0].hresults == {"0x00000000": 1}
+        assert (found.hosts[0].clients, found.hosts[0].found_by) == (5, {"not_known": 5})
+        assert not found.all_listed
 
     def test_nothing(self) -> None:
         assert tables([]) == Tables((), (), {}, {})

@@ -17,7 +17,7 @@ from kmsdiag.model.outcome import ConversationOutcome as Outcome
 from kmsdiag.model.target import Selection
 from kmsdiag.sources import captures
 from tests.capturerun import as_json, everything, population, run, write
-from tests.pcapfiles import frames, gz, pcap, pcapng
+from tests.pcapfiles import fragments, frames, gz, pcap, pcapng
 from tests.pcapgen import ACK, CLIENT, HOST, OLD, RST, START, Ends, Packet, Talk, bind, bind_ack, icmp, merged
 from tests.pcapscenes.lookups import NAME, SRV, asked, found, replied
 
@@ -251,6 +251,18 @@ class TestWants:
         assert (origin.file, origin.path) == (0, str(file))
         only = run(file, want=Want.FRAMES, selection=Selection(clients=("192.0.2.77",)))
         assert list(only.frames[0].numbers) == [len(packets) - 1, len(packets)]
+
+    def test_all_fragments_and_repeated_questions_are_among_them(self, tmp_path: Path) -> None:
+        whole = Talk(at=1).activation().packets()
+        broken = [
+            packet._replace(data=piece) for packet in whole for piece in (fragments(packet.data) or [packet.data])
+        ]
+        questions = [asked(number / 10, SRV, "SRV")[1] for number in range(3)]
+        file = write(tmp_path / "x.pcap", merged(questions, broken))
+        analysis = run(file, want=Want.FRAMES)
+        assert analysis.answer.outcomes == {"activated": 1}
+        assert len(broken) > len(whole)
+        assert list(analysis.frames[0].numbers) == list(range(1, 4 + len(broken)))
 
 
 class TestInputs:

@@ -57,9 +57,9 @@ EXCHANGE: Final = np.dtype(
         ("elapsed", "<i8"),
         ("skew", "<f8"),
         ("hresult", "<i8"),
-        ("required", "<i4"),
-        ("count", "<i4"),
-        ("version", "<i4"),
+        ("required", "<i8"),
+        ("count", "<i8"),
+        ("version", "<i8"),
     ],
     align=True,
 )

@@ -1,7 +1,7 @@
 """The parts of all files read, in one pass or in another, and put in the order of the files.
 
-A large file is cut by a guess (:mod:`kmsdiag.wire.parts`). Where it proves wrong, or where something may lie across the
-cut that is not put together later (fragments of a packet, a clock that goes back), the file is read again in one part.
+A large file is cut by a guess (:mod:`kmsdiag.wire.parts`). Where it proves wrong, or where the clock goes back, so that
+times do not tell what may lie across the cut, the file is read again in one part.
 """
 
 from collections.abc import Sequence
@@ -102,8 +102,8 @@ def _proved(pairs: Sequence[tuple[Task, Scanned]], runner: Runner) -> tuple[Piec
 
 
 def _torn(one: Scanned, other: Scanned) -> bool:
-    """Whether something may lie across the border of two parts that is not put together afterwards."""
-    return any(scanned.fragments_missing or scanned.backwards for scanned in (one, other))
+    """Whether what belongs together may lie across the border of two parts, and not be recognised by its times."""
+    return bool(one.backwards or other.backwards)
 
 
 def _arranged(files: Sequence[File]) -> list[File]:

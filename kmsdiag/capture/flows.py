@@ -260,7 +260,8 @@ _NONE = Packets(np.empty(0, PACKET), np.empty(0, np.uint8))
 class _Survey(NamedTuple):
     """The state of all connections: ``done`` by what was seen of them, ``last`` their last packet's time.
 
-    ``clean`` connections are complete; of those that are ``hung_up`` there is a FIN each way. ``fine`` are rows in order, and ``answered`` connections with a SYN-ACK.
+    ``answered`` connections have a SYN-ACK, those that are ``hung_up`` a FIN each way, and ``clean`` ones are complete.
+    ``fine`` are rows in order.
     """
 
     ended: Ended

@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsdiag.capture.digest import CODE, EPOCH, Digest, microseconds, moment
-from kmsdiag.capture.files import File, Piece
+from kmsdiag.capture.files import File
 from kmsdiag.capture.flows import Flows
 from kmsdiag.capture.found import Discovery
 from kmsdiag.capture.lookups import Lookups, Transaction, summarise
-from kmsdiag.capture.packets import Mask, Packets, address_text
-from kmsdiag.capture.parts import Service
+from kmsdiag.capture.packets import Mask, Packets, address_text, from_segments
+from kmsdiag.capture.packets import joined as joined_packets
+from kmsdiag.capture.parts import Scanned, Service
+from kmsdiag.capture.pieces import Pieces
 from kmsdiag.capture.rows import pick
 from kmsdiag.capture.selection import Chooser
-from kmsdiag.capture.tables import tabulate
+from kmsdiag.capture.tables import CLIENTS, Tables, tabulate
 from kmsdiag.capture.walk import Walker
 from kmsdiag.model.capture import (
     CaptureAnswer,
@@ -32,7 +34,9 @@ from kmsdiag.model.capture import (
     Quality,
 )
 from kmsdiag.model.outcome import ConversationOutcome
+from kmsdiag.wire.columns import DNS_PORT
 from kmsdiag.wire.frames import PART_SHIFT, number_of, part_of, ref_of
+from kmsdiag.wire.layers import Datagram, Segment
 from kmsdiag.wire.streams import KMS_PORTS
 
 _UNSPOKEN: Final = np.array(
@@ -66,6 +70,7 @@ class Joined(NamedTuple):
     begins: int
     ends: int
     copies: int
+    fragments_missing: int
     limits: bool
 
 
@@ -84,49 +89,111 @@ def join(
     begins = min((file.facts.first for file in files if file.facts.first is not None), default=0)
     ends = max((file.facts.last for file in files if file.facts.last is not None), default=0)
     digest = Digest(chooser.before_names(), sought=sought, everything=everything)
-    transactions: dict[tuple[Channel, str, str, str], list[Transaction]] = {}
-    frames: list[NDArray[np.int64]] = []
-    copies, limits, messages = 0, False, 0
-    for tap in sorted({file.tap for file in files}):
-        lookups = Lookups()
-        walker = Walker(
-            Flows(),
-            digest,
-            lookups,
-            ports={*KMS_PORTS, *(port for _high, _low, port in services)},
-            fast=fast,
-            framed=framed,
-        )
-        last = 0
-        for place, (file, other) in enumerate(zip(files, further or files, strict=True)):
-            if file.tap != tap:
-                continue
-            last = max(last, file.facts.last or 0)
-            # The second pass reads the same parts.
-            pairs = zip(file.pieces, other.pieces if further else [None] * len(file.pieces), strict=True)
-            for pieces in pairs:
-                _add([(piece, file.shift(piece, place)) for piece in pieces if piece is not None], walker, frames)
-        walker.flows.tick(last)
-        ended, _loose = walker.flows.finish()
-        walker.take(ended)
-        frames += walker.frames
-        copies += walker.copies
-        limits = limits or walker.flows.limits_hit
-        messages += lookups.messages
-        own: dict[tuple[Channel, str, str, str], list[Transaction]] = {}
-        for one in lookups.transactions(last):
-            own.setdefault((one.key.channel, one.key.client, one.key.name, one.key.kind), []).append(one)
-        transactions = own | transactions
-    every = [one for group in transactions.values() for one in group]
+    ports = {*KMS_PORTS, *(port for _high, _low, port in services)}
+    taps = {file.tap: _Tap(digest, ports, fast=fast, framed=framed) for file in files}
+    for place, (file, other) in enumerate(zip(files, further or files, strict=True)):
+        taps[file.tap].add(file, other if further else None, place)
+    every: dict[tuple[Channel, str, str, str], list[Transaction]] = {}
+    for tap in taps.values():
+        # What several taps saw counts once.
+        every = tap.close() | every
+    transactions = [one for group in every.values() for one in group]
     if chooser.names:
-        chooser = chooser.resolved(Discovery(every, 0, has_dns=True).addresses)
+        chooser = chooser.resolved(Discovery(transactions, 0, has_dns=True).addresses)
         digest.drop(~chooser.mask(digest.rows()), numbered=True)
-    chosen = tuple(one for one in every if _is_chosen(one, chooser))
-    discovery = Discovery(every, begins // 1000, has_dns=messages > 0, chosen=chosen)
+    chosen = tuple(one for one in transactions if _is_chosen(one, chooser))
+    has_dns = any(tap.lookups.messages for tap in taps.values())
+    discovery = Discovery(transactions, begins // 1000, has_dns=has_dns, chosen=chosen)
     _drop_unconfirmed(digest, discovery)
-    doubled = doubles(digest.rows(), [file.tap for file in files])
-    whole = np.concatenate([*frames, _frames_of(chosen)])
-    return Joined(digest, chosen, discovery, whole, doubled, begins, ends, copies, limits)
+    return Joined(
+        digest=digest,
+        transactions=chosen,
+        discovery=discovery,
+        frames=_frames(taps.values(), chosen) if framed else np.empty(0, np.int64),
+        doubled=doubles(digest.rows(), [file.tap for file in files]),
+        begins=begins,
+        ends=ends,
+        copies=sum(tap.walker.copies for tap in taps.values()),
+        fragments_missing=sum(tap.fragments_missing for tap in taps.values()),
+        limits=any(tap.walker.flows.limits_hit for tap in taps.values()),
+    )
+
+
+class _Tap:
+    """What the files of one tap hold, added file by file in their order.
+
+    ``frames`` are those of conversations; ``companions`` the other frames of fragmented packets, by the last one's.
+    """
+
+    def __init__(self, digest: Digest, ports: Collection[int], *, fast: bool, framed: bool) -> None:
+        self.lookups = Lookups()
+        self.walker = Walker(Flows(), digest, self.lookups, ports=ports, fast=fast, framed=framed)
+        self.frames: list[NDArray[np.int64]] = []
+        self.companions: dict[int, tuple[int, ...]] = {}
+        self.fragments_missing = 0
+        self._pieces = Pieces()
+        self._last = 0
+
+    def add(self, file: File, other: File | None, place: int) -> None:
+        """Add a file, and the same one as a second pass saw it."""
+        self._last = max(self._last, file.facts.last or 0)
+        further = [None] * len(file.pieces) if other is None else other.pieces
+        for first, second in zip(file.pieces, further, strict=True):
+            shift = file.shift(first, place)
+            finished = self._finish_packets(first.scanned, shift)
+            self._add(first.scanned, shift, finished)
+            if second is not None:
+                self._add(second.scanned, shift)
+                self.walker.flows.forget(second.scanned.loose)
+            self.walker.flows.forget(first.scanned.loose)
+
+    def _add(self, scanned: Scanned, shift: int, finished: Sequence[Segment] = ()) -> None:
+        """Add what is finished as it is, and what is loose to what was loose before."""
+        self.walker.digest.merge(scanned.digest.moved(shift))
+        self.lookups.merge(scanned.lookups.moved(shift.__add__))
+        self.frames.append(scanned.frames + shift)
+        self.companions |= {ref + shift: tuple(one + shift for one in refs) for ref, refs in scanned.companions}
+        loose = scanned.loose
+        self.walker.flows.feed_icmp(error._replace(ref=error.ref + shift) for error in loose.icmp)
+        table = loose.packets.table.copy()
+        table["ref"] += shift
+        packets = Packets(table, loose.packets.blob)
+        if finished:
+            packets = joined_packets([packets, from_segments(finished)])
+            packets = packets.take(np.argsort(packets.table["ref"], kind="stable"))
+        self.walker.take(self.walker.flows.feed(packets, borrowed=False))
+
+    def _finish_packets(self, scanned: Scanned, shift: int) -> list[Segment]:
+        """TCP that a part's fragments make whole, with those of the parts before; other packets are handed on."""
+        self.fragments_missing += scanned.fragments_missing - len(scanned.unfinished)
+        segments = []
+        for frame in sorted(frame for packet in scanned.unfinished for frame in packet):
+            packet = self._pieces.take(frame._replace(ref=frame.ref + shift), Counter())
+            if isinstance(packet, Segment):
+                if packet.dport in self._ports() or packet.sport in self._ports():
+                    segments.append(packet)
+            elif isinstance(packet, Datagram):
+                self.lookups.feed(packet)
+            elif packet is not None:
+                self.lookups.feed_icmp(packet)
+                self.walker.flows.feed_icmp([packet])
+        return segments
+
+    def _ports(self) -> Collection[int]:
+        return {*self.walker.ports, DNS_PORT}
+
+    def close(self) -> dict[tuple[Channel, str, str, str], list[Transaction]]:
+        """Judge what is left; the lookups by channel, client, name and type."""
+        self.walker.flows.tick(self._last)
+        ended, _loose = self.walker.flows.finish()
+        self.walker.take(ended)
+        self.frames += self.walker.frames
+        self.companions |= dict(self._pieces.companions)
+        self.fragments_missing += self._pieces.missing
+        found: dict[tuple[Channel, str, str, str], list[Transaction]] = {}
+        for one in self.lookups.transactions(self._last):
+            found.setdefault((one.key.channel, one.key.client, one.key.name, one.key.kind), []).append(one)
+        return found
 
 
 def _is_chosen(one: Transaction, chooser: Chooser) -> bool:
@@ -135,15 +202,15 @@ def _is_chosen(one: Transaction, chooser: Chooser) -> bool:
     return chooser.accepts_client(one.key.client) and (at is None or chooser.since <= at[1] // 1000 <= chooser.until)
 
 
-def _frames_of(transactions: Sequence[Transaction]) -> NDArray[np.int64]:
-    """Frames of lookups that are about KMS: its SRV records, and addresses of their targets."""
+def _frames(taps: Collection[_Tap], transactions: Sequence[Transaction]) -> NDArray[np.int64]:
+    """Frames of conversations, and of lookups about KMS: its SRV records, and addresses of their targets."""
     targets = {record.target for one in transactions for record in one.records}
-    refs: list[int] = []
-    for one in transactions:
-        if one.key.kind == "SRV" or one.key.name in targets:
-            refs += [place[0] for place in (one.asked, one.answered) if place is not None]
-            refs += [one.icmp_ref] if one.icmp_ref is not None else []
-    return np.array(refs, np.int64)
+    chosen = [one for one in transactions if one.key.kind == "SRV" or one.key.name in targets]
+    refs = {one.icmp_ref for one in chosen if one.icmp_ref is not None}
+    for tap in taps:
+        refs.update(*(part.tolist() for part in tap.frames), tap.lookups.frames({one.key for one in chosen}))
+        refs.update(*(tap.companions[ref] for ref in refs & tap.companions.keys()))
+    return np.array(sorted(refs), np.int64)
 
 
 def published_services(files: Sequence[File]) -> tuple[tuple[str, int], ...]:
@@ -153,22 +220,6 @@ def published_services(files: Sequence[File]) -> tuple[tuple[str, int], ...]:
         for piece in file.pieces:
             lookups.merge(piece.scanned.lookups)
     return Discovery(lookups.transactions(0), 0, has_dns=True).services()
-
-
-def _add(pieces: Sequence[tuple[Piece, int]], walker: Walker, frames: list[NDArray[np.int64]]) -> None:
-    """Add what the passes found of one part: what is finished as it is, what is loose to what was loose before."""
-    for piece, shift in pieces:
-        scanned = piece.scanned
-        walker.digest.merge(scanned.digest.moved(shift))
-        walker.lookups.merge(scanned.lookups.moved(shift.__add__))
-        frames.append(scanned.frames + shift)
-        loose = scanned.loose
-        walker.flows.feed_icmp(error._replace(ref=error.ref + shift) for error in loose.icmp)
-        table = loose.packets.table.copy()
-        table["ref"] += shift
-        walker.take(walker.flows.feed(Packets(table, loose.packets.blob), borrowed=False))
-    for piece, _shift in pieces:
-        walker.flows.forget(piece.scanned.loose)
 
 
 def _drop_unconfirmed(digest: Digest, discovery: Discovery) -> None:
@@ -241,7 +292,7 @@ def answer_of(
         clients=tables.clients,
         lookups=summarise(joined.transactions, hosts, frame),
         examples=numbered(examples, files, joined, found_by(tables.clients, examples), doubled),
-        quality=_quality(files, further, joined, tables.lacking),
+        quality=_quality(files, further, joined, tables),
         pairs=pairs,
     )
 
@@ -310,7 +361,7 @@ def _facts(file: File, other: File) -> FileFacts:
     )
 
 
-def _quality(files: Sequence[File], further: Sequence[File], joined: Joined, lacking: Mapping[str, int]) -> Quality:
+def _quality(files: Sequence[File], further: Sequence[File], joined: Joined, tables: Tables) -> Quality:
     scans = [piece.scanned for file in files for piece in file.pieces]
     both = [*scans, *(piece.scanned for file in further for piece in file.pieces)]
     unread: Counter[str] = Counter()
@@ -322,15 +373,17 @@ def _quality(files: Sequence[File], further: Sequence[File], joined: Joined, lac
         limits.append(
             "more open connections than are kept: those that were silent for longest were judged as they were"
         )
+    if not tables.all_listed:
+        limits.append(f"more than {CLIENTS:,} clients: the others count in the tables of hosts alone")
     return Quality(
         dns_packets=sum(scan.dns for scan in scans),
         cut_packets=sum(scan.cut for scan in both),
         duplicate_packets=joined.copies + sum(scan.copies for scan in both),
-        fragments_missing=sum(scan.fragments_missing for scan in scans),
+        fragments_missing=joined.fragments_missing,
         links_not_read={
             why.removeprefix(_LINK): count for why, count in sorted(unread.items()) if why.startswith(_LINK)
         },
-        conversations_lacking=lacking,
+        conversations_lacking=tables.lacking,
         clock_backwards=sum(scan.backwards for scan in scans),
         late_flows=sum(scan.late for scan in scans),
         limits_hit=tuple(limits),

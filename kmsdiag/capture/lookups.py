@@ -224,6 +224,10 @@ class Lookups:
 
     # asking
 
+    def frames(self, keys: Collection[Key]) -> list[int]:
+        """Refs of the frames with questions and answers of these keys."""
+        return [ref for key in keys for ref in self._events.get(key, ())[::4]]
+
     def transactions(self, end: int) -> Iterator[Transaction]:
         """All transactions, by key; ``end`` is the time of the captures' last packet in ns since 1970."""
         told = list(self._said)

@@ -15,15 +15,15 @@ from kmsdiag.capture.digest import Digest
 from kmsdiag.capture.flows import Flows, Loose, keys_of
 from kmsdiag.capture.lookups import Lookups
 from kmsdiag.capture.packets import PACKET, Packets, address_words, compact, from_segments, joined
+from kmsdiag.capture.pieces import Pieces
 from kmsdiag.capture.selection import Chooser
 from kmsdiag.capture.walk import Walker
 from kmsdiag.sources.captures import CapturePart
 from kmsdiag.sources.files import Source
 from kmsdiag.wire.batch import WHOLE, Batch, CaptureError, Facts, Part
 from kmsdiag.wire.columns import DNS_PORT, INTERFACE, UDP, Columns, Filter, select
-from kmsdiag.wire.fragments import Fragments
-from kmsdiag.wire.frames import ref_of
-from kmsdiag.wire.layers import Datagram, IcmpError, Segment, dissect
+from kmsdiag.wire.frames import RawFrame, ref_of
+from kmsdiag.wire.layers import Datagram, IcmpError, Segment
 from kmsdiag.wire.streams import KMS_PORTS
 
 Service = tuple[int, int, int]
@@ -76,8 +76,9 @@ class Scanned(NamedTuple):
     """What came of it. ``facts`` is None where nothing could be read, and ``problem`` says why then.
 
     ``services`` are those met that KMS was spoken to on another port; ``late`` counts their connections that were
-    followed from their bind on alone. ``unread`` counts frames that gave nothing, by reason; ``backwards`` records
-    whose time is before that of the one before.
+    followed from their bind on alone. ``companions`` are the frame that made a fragmented packet whole, and those of
+    all its fragments; ``unfinished`` are the frames of packets that are not whole. ``unread`` counts frames that gave
+    nothing, by reason; ``backwards`` records whose time is before that of the one before.
     """
 
     facts: Facts | None
@@ -87,6 +88,8 @@ class Scanned(NamedTuple):
     loose: Loose
     services: frozenset[Service]
     frames: NDArray[np.int64]
+    companions: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    unfinished: tuple[tuple[RawFrame, ...], ...] = ()
     interrupted: bool = False
     kept: int = 0
     dns: int = 0
@@ -138,7 +141,7 @@ class _Scan:
         self.walker = Walker(
             self.flows, self.digest, self.lookups, ports=self.ports, fast=task.fast, framed=task.framed
         )
-        self.fragments = Fragments()
+        self.pieces = Pieces()
         self.unread: Counter[str] = Counter()
         self.frames: list[NDArray[np.int64]] = []
         self.kept = self.dns = self.cut = self.late = self.backwards = 0
@@ -180,8 +183,8 @@ class _Scan:
         """What the exact path makes of odd frames, as far as it can matter."""
         found: list[Segment | Datagram | IcmpError] = []
         for frame in batch.frames(odd.tolist(), self.task.place, links):
-            packet = dissect(frame, self.fragments, self.unread)
-            if isinstance(packet, Segment | Datagram | IcmpError):
+            packet = self.pieces.take(frame, self.unread)
+            if packet is not None:
                 found.append(packet)
         return found
 
@@ -294,12 +297,14 @@ class _Scan:
             loose=loose,
             services=frozenset(self.services),
             frames=np.concatenate(self.walker.frames) if self.walker.frames else np.empty(0, np.int64),
+            companions=tuple(self.pieces.companions),
+            unfinished=self.pieces.left() if self.task.head or self.task.tail else (),
             kept=self.kept,
             dns=self.dns,
             cut=self.cut,
             late=self.late,
             backwards=self.backwards,
-            fragments_missing=self.fragments.missing,
+            fragments_missing=self.pieces.missing,
             unread=tuple(sorted(self.unread.items())),
             copies=self.walker.copies,
             limits=self.flows.limits_hit or self.full,

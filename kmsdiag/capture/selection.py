@@ -8,10 +8,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsdiag.capture.packets import Mask, address_words
+from kmsdiag.capture.packets import V4, Mask, address_words
 from kmsdiag.model.target import Selection, TargetError, parse_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LAST6: Final = (V4 - 1, V4)
+"""The last address that is not taken for one of IPv4."""
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -102,8 +105,10 @@ def _ranges(texts: tuple[str, ...]) -> tuple[tuple[_Range, ...], list[str]]:
             if name is not None:
                 names.append(name)
             continue
-        first, last = network.network_address.packed, network.broadcast_address.packed
-        ranges.append(_Range(address_words(first), address_words(last), _port(text)))
+        first, last = (address_words(end.packed) for end in (network[0], network[-1]))
+        if network.version == 6:
+            last = min(last, _LAST6)
+        ranges.append(_Range(first, last, _port(text)))
     return tuple(ranges), names
 
 

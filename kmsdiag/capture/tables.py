@@ -15,10 +15,13 @@ from kmsdiag.capture.digest import LACKS, OUTCOMES, Digest, Words, moment, versi
 from kmsdiag.capture.packets import V4, Indices, Mask, address_text, text_words
 from kmsdiag.capture.rows import pick
 from kmsdiag.model.capture import CapturedClient, CapturedHost, FoundBy, Spread, Use
-from kmsdiag.model.outcome import ConversationOutcome, State
+from kmsdiag.model.outcome import ConversationOutcome, Stage, State
 
 MINUTE: Final = 60_000_000
 """In µs: conversations whose starts are less apart are one attempt."""
+
+CLIENTS: Final = 100_000
+"""Clients that are listed, at a kilobyte each: a scan from made-up addresses has millions."""
 
 NUMBERS: Final = 3
 """Examples of a host's or a client's conversations."""
@@ -50,15 +53,20 @@ class Finding(Protocol):
 
 
 class Tables(NamedTuple):
-    """Hosts and clients, sorted by address; how many conversations had which outcome, and lacked what."""
+    """Hosts and clients, sorted by address; how many conversations had which outcome, and lacked what.
+
+    ``all_listed``: there are no more clients than can be listed. Hosts count all.
+    """
 
     hosts: tuple[CapturedHost, ...]
     clients: tuple[CapturedClient, ...]
     outcomes: Mapping[str, int]
     lacking: Mapping[str, int]
+    all_listed: bool = True
 
 
 _FAILS: Final = np.array([outcome.state is State.FAIL for outcome in OUTCOMES])
+_AT_TCP: Final = np.array([outcome.stage is Stage.TCP for outcome in OUTCOMES])
 
 
 def tabulate(digest: Digest, finding: Finding, until: int, doubled: Mask | None = None) -> Tables:
@@ -68,14 +76,47 @@ def tabulate(digest: Digest, finding: Finding, until: int, doubled: Mask | None 
     if doubled is not None and doubled.any():
         exchanges = pick(exchanges, ~np.isin(exchanges["ref"], rows["ref"][doubled]))
         rows, numbers = pick(rows, ~doubled), numbers[~doubled]
-    view = _View(rows, numbers, exchanges)
-    uses = _uses(view, finding)
+    view = some = _View(rows, numbers, exchanges)
+    listed = _listed(rows)
+    if not listed.all():
+        own = pick(exchanges, np.isin(exchanges["ref"], rows["ref"][listed]))
+        some = _View(pick(rows, listed), numbers[listed], own)
+    uses = _uses(some, finding)
     return Tables(
-        _hosts(view, finding, [use.found_by for use in uses]),
-        _clients(view, uses, finding, digest, until),
+        _hosts(view, finding, [use.found_by for use in uses] if some is view else _found_by(view, finding)),
+        _clients(some, uses, finding, digest, until),
         _outcomes(rows["outcome"]),
         {lack.value: count for bit, lack in enumerate(LACKS) if (count := int(np.sum(rows["lacks"] >> bit & 1)))},
+        all_listed=some is view,
     )
+
+
+def _listed(rows: NDArray[Any]) -> Mask:
+    """The conversations of the clients that are listed: all, or those that got beyond TCP and then the first ones."""
+    order = np.lexsort((rows["client_lo"], rows["client_hi"]))
+    starts = _borders(pick(rows, order), ("client_hi", "client_lo"))
+    if len(starts) <= CLIENTS:
+        return np.ones(len(rows), np.bool_)
+    knocked = np.logical_and.reduceat(_AT_TCP[rows["outcome"]][order], starts)
+    first = np.minimum.reduceat(rows["ref"][order], starts)
+    chosen = np.zeros(len(starts), np.bool_)
+    chosen[np.lexsort((first, knocked))[:CLIENTS]] = True
+    listed = np.empty(len(rows), np.bool_)
+    listed[order] = np.repeat(chosen, np.diff(starts, append=len(rows)))
+    return listed
+
+
+def _found_by(view: "_View", finding: Finding) -> list[FoundBy]:
+    """How each client found each host."""
+    heads = pick(view.rows, view.starts)
+    ends = zip(
+        _addresses(heads, "client"),
+        _addresses(heads, "host"),
+        heads["host_port"].tolist(),
+        heads["started"].tolist(),
+        strict=True,
+    )
+    return [finding.found_by(client, host, port, at) for client, host, port, at in ends]
 
 
 class _View:

@@ -198,7 +198,7 @@ class ConversationOutcome(StrEnum):
     @property
     def state(self) -> State:
         """What it means for the client; nothing where it did not try to activate, or the capture lacks the end."""
-        return _CONVERSATIONS[self][1]
+        return _CONVERSATION_STATES[self]
 
     @property
     def words(self) -> str:
@@ -234,3 +234,4 @@ _CONVERSATIONS = {
     _C.ACTIVATED: (Stage.ANSWER, State.OK, "answered with success"),
     _C.NOT_KNOWN: (Stage.ANSWER, State.UNKNOWN, "the capture lacks the end"),
 }
+_CONVERSATION_STATES = {outcome: state for outcome, (_stage, state, _words) in _CONVERSATIONS.items()}

@@ -240,9 +240,15 @@ class Reading:
             if self._source.packing is not None and self._source.again:
                 stream = _unpacker(self._source.packing, stream)
             fill = self._filler(stream)
-            for chunk in self._two(fill, cleanup) if self._ahead else self._one(fill):
+            size = self._chunk()
+            ahead = self._ahead and size == CHUNK
+            for chunk in self._two(fill, size, cleanup) if ahead else self._one(fill, size):
                 self.done = counted.count if isinstance(counted, _Counted) else self.done + chunk.end - chunk.start
                 yield chunk
+
+    def _chunk(self) -> int:
+        """Bytes of a chunk: a small file needs no large buffer, which costs more to make than the file to read."""
+        return min(CHUNK, max(self._source.size - self._start, 0) + 1) if self._source.seekable else CHUNK
 
     def _filler(self, stream: Fills) -> Callable[[bytearray], Chunk]:
         """A function that puts the next bytes into a buffer."""
@@ -250,7 +256,7 @@ class Reading:
 
         def fill(buffer: bytearray) -> Chunk:
             nonlocal left
-            want = int(min(CHUNK, left))
+            want = int(min(len(buffer) - HEADROOM - SLACK, left))
             filled, problem = _fill(stream, memoryview(buffer)[HEADROOM : HEADROOM + want])
             left -= filled
             if problem:
@@ -261,15 +267,15 @@ class Reading:
         return fill
 
     @staticmethod
-    def _one(fill: Callable[[bytearray], Chunk]) -> Iterator[Chunk]:
-        buffer = _buffer()
+    def _one(fill: Callable[[bytearray], Chunk], size: int) -> Iterator[Chunk]:
+        buffer = _buffer(size)
         while (chunk := fill(buffer)).end > HEADROOM:
             yield chunk
 
     @staticmethod
-    def _two(fill: Callable[[bytearray], Chunk], cleanup: contextlib.ExitStack) -> Iterator[Chunk]:
+    def _two(fill: Callable[[bytearray], Chunk], size: int, cleanup: contextlib.ExitStack) -> Iterator[Chunk]:
         thread = cleanup.enter_context(ThreadPoolExecutor(1))
-        this, other = _buffer(), _buffer()
+        this, other = _buffer(size), _buffer(size)
         coming = thread.submit(fill, this)
         while (chunk := coming.result()).end > HEADROOM:
             coming = thread.submit(fill, other)
@@ -290,8 +296,8 @@ class _Counted:
         return count
 
 
-def _buffer() -> bytearray:
-    return bytearray(HEADROOM + CHUNK + SLACK)
+def _buffer(size: int) -> bytearray:
+    return bytearray(HEADROOM + size + SLACK)
 
 
 def read_whole(source: Source, limit: int) -> bytes:
