@@ -17,7 +17,7 @@ from kmsdiag.model.report import Report, Vantage
 from kmsdiag.model.target import Target
 from kmsdiag.probes.live import LiveAnswerer
 from kmsdiag.probes.settings import ProbeSettings
-from kmsdiag.report import text
+from kmsdiag.report import lines, text
 
 
 class Parts(msgspec.Struct):
@@ -48,7 +48,7 @@ def diagnose(target: Target, timeout: float, checks: tuple[str, ...] = ()) -> tu
     times.append(time.perf_counter())
     report = diagnosis.judge(bundle, found)
     times.append(time.perf_counter())
-    text.plain(text.render(report))
+    lines.plain(text.render(report))
     times.append(time.perf_counter())
     encode(bundle)
     times.append(time.perf_counter())

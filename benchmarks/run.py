@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ("startup", "dns", "hosts", "whole", "captures")
+BENCHMARKS = ("startup", "dns", "hosts", "whole", "merge", "captures")
 HEADERS = ("", "kmsdiag", "peer", "", "ratio", "target", "")
 
 

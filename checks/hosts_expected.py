@@ -1,21 +1,29 @@
 """Whether the published KMS hosts are the ones that should be there.
 
-What it looks at: targets, ports and addresses of all domains' SRV records, against the hosts given as expected.
+What it looks at: targets, ports, ranks and addresses of all domains' SRV records, against the hosts given as expected.
 Why it matters: an unexpected host is often a workstation on which somebody installed the KMS host key: it publishes
-itself, draws clients, and uses up the key. A missing one is capacity that was planned and is not there.
-What to do: remove the host key from the unexpected machine and delete its record; have the missing one publish itself.
+itself, draws clients, and uses up the key. A missing one is capacity that was planned and is not there. One that
+drifted is there, but not as firewalls and shares were planned for.
+What to do: remove the host key from the unexpected machine and delete its record; have the missing one publish itself;
+set back what drifted, or change the expected state.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from kmsdiag import discovery
+from kmsdiag import discovery, plan
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say, whole_run
 from kmsdiag.discovery import Service
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.request import AddressQuery, Request
-from kmsdiag.model.target import HostSpec, Subject, SubjectKind, as_address, join_host_port
+from kmsdiag.model.target import ExpectedHost, Subject, SubjectKind, as_address, join_host_port
+
+_REMOVE = (
+    "Get-DnsServerResourceRecord -ZoneName {zone} -Name _vlmcs._tcp -RRType Srv |"
+    " Where-Object {{ $_.RecordData.DomainName -eq {dotted:quoted} }} |"
+    " Remove-DnsServerResourceRecord -ZoneName {zone}"
+)
 
 META = CheckMeta(
     title="Published hosts against the expected ones",
@@ -27,19 +35,22 @@ META = CheckMeta(
             "Clients may activate there or fail there; often it is a workstation with a KMS host key.",
             (
                 Fix(Where.KMS_HOST, "on that machine: see whether it is a KMS host", "slmgr /dlv"),
-                Fix(
-                    Where.DNS_SERVER,
-                    "once it is cleaned up, delete its record",
-                    "Get-DnsServerResourceRecord -ZoneName {zone} -Name _vlmcs._tcp -RRType Srv |"
-                    " Where-Object {{ $_.RecordData.DomainName -eq {dotted:quoted} }} |"
-                    " Remove-DnsServerResourceRecord -ZoneName {zone}",
-                ),
+                Fix(Where.DNS_SERVER, "once it is cleaned up, delete its record", _REMOVE),
+            ),
+        ),
+        "misplaced": Code(
+            Severity.WARNING,
+            "{host} is published for {domains}, where it is not expected.",
+            "Clients of that domain go there too; the host's count and its firewall may not be made for them.",
+            (
+                Fix(Where.KMS_HOST, "see where it publishes itself (DnsDomainPublishList)", "slmgr /dlv"),
+                Fix(Where.DNS_SERVER, "delete its record there", _REMOVE),
             ),
         ),
         "missing": Code(
             Severity.WARNING,
-            "The expected host {host} is published in none of {domains}.",
-            "No client finds it through DNS.",
+            "The expected host {host} is not published in {domains}.",
+            "No client finds it there through DNS.",
             (Fix(Where.KMS_HOST, "have it publish itself", "slmgr /sdns; Restart-Service sppsvc"),),
         ),
         "drift": Code(
@@ -48,13 +59,31 @@ META = CheckMeta(
             "Clients use the published port, firewalls were opened for the expected one.",
             (Fix(Where.KMS_HOST, "see the port it listens on", "slmgr /dlv"),),
         ),
+        "rank_drift": Code(
+            Severity.WARNING,
+            "{host} is published in {domain} with {found}; {expected} is expected.",
+            "Clients spread over the hosts in another way than planned.",
+            (
+                Fix(
+                    Where.KMS_HOST,
+                    "see what it publishes: a line is domain, priority, weight",
+                    "Get-ItemPropertyValue"
+                    " 'HKLM:\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\SoftwareProtectionPlatform'"
+                    " DnsDomainPublishList",
+                ),
+            ),
+        ),
+        "address_drift": Code(
+            Severity.WARNING,
+            "{host} has the addresses {found}; {expected} are expected.",
+            "Firewalls and routes were made for the expected ones; an old address may be another machine by now.",
+            (Fix(Where.KMS_HOST, "see the addresses it has", "Get-NetIPAddress | Format-Table IPAddress"),),
+        ),
         "unknown": Code(
             Severity.NOT_ASSESSED,
             "DNS did not answer all questions about {domains}: whether the hosts are the expected ones is not known.",
         ),
-        "nothing": Code(
-            Severity.NOT_ASSESSED, "No expected hosts were given (--expect-host), or no domain to compare them with."
-        ),
+        "nothing": Code(Severity.NOT_ASSESSED, "No expected hosts were given, or no domain to compare them with."),
     },
     tags=frozenset({"hosts", "policy"}),
     since="0.1",
@@ -81,14 +110,38 @@ def _unsettled(service: Service, seen: Evidence) -> list[AddressQuery]:
     return [query for query, answer in answers if answer is None or not (answer.addresses or answer.outcome.is_absence)]
 
 
-def _published(domains: list[Subject], seen: Evidence) -> Iterator[tuple[Service, list[Subject]]]:
-    """Each target and port with the domains that name it."""
-    found: dict[tuple[str, int], tuple[Service, list[Subject]]] = {}
+class _Published(NamedTuple):
+    """One target and port, in every domain that names it, and the expected hosts that it is."""
+
+    target: str
+    port: int
+    services: dict[Subject, Service]
+    same: list[ExpectedHost]
+
+    def __str__(self) -> str:
+        return join_host_port(self.target, self.port)
+
+    @property
+    def matches(self) -> list[ExpectedHost]:
+        """Those with its port; where none has it, all of that machine."""
+        return [spec for spec in self.same if spec.port == self.port] or self.same
+
+    def because(self, domains: Iterable[Subject], seen: Evidence) -> tuple[Request[Any], ...]:
+        """The questions that led to it in these domains."""
+        return tuple(reason for domain in domains for reason in discovery.reasons(self.services[domain], domain, seen))
+
+
+def _published(domains: list[Subject], seen: Evidence) -> list[_Published]:
+    found: dict[tuple[str, int], dict[Subject, Service]] = {}
     for domain in domains:
         for service in discovery.services(domain, seen):
             if service.target != discovery.ROOT:
-                found.setdefault((service.target, service.port), (service, []))[1].append(domain)
-    yield from found.values()
+                found.setdefault((service.target, service.port), {})[domain] = service
+    made = []
+    for (target, port), services in found.items():
+        specs = (spec for service in services.values() for spec in plan.same_host(service, seen))
+        made.append(_Published(target, port, services, list(dict.fromkeys(specs))))
+    return made
 
 
 def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
@@ -99,47 +152,104 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
         yield say("nothing", ())
         return
     asked = tuple(query for domain in domains for query in discovery.srv_queries(domain, seen))
-    names = tuple(domain.name for domain in domains)
-    met: set[HostSpec] = set()
+    met: dict[ExpectedHost, set[str]] = {spec: set() for spec in expected}
     doubts: list[Request[Any]] = []
     content = True
-    for service, where in _published(domains, seen):
-        own = {service.target, *discovery.addresses(service, seen)}
-        same_host = [spec for spec in expected if spec.host in own]
-        same_port = [spec for spec in same_host if spec.port == service.port]
-        met.update(same_port or same_host)
-        if not same_host and any(as_address(spec.host) for spec in expected) and (open_ := _unsettled(service, seen)):
+    for host in _published(domains, seen):
+        for spec in host.matches:
+            met[spec] |= {domain.name for domain in host.services}
+        open_ = [query for service in host.services.values() for query in _unsettled(service, seen)]
+        if not host.same and any(as_address(spec.host) for spec in expected) and open_:
             # It may have the expected address.
             doubts += open_
             continue
-        for finding in _judge_host(service, where, same_host, seen):
+        if any(spec.addresses for spec in host.same):
+            doubts += open_
+        for finding in _judge_host(host, seen, settled=not open_):
             content = False
             yield finding
     # A domain that could not be asked may well publish the missing host: that is not known, not missing.
     doubts += [query for query in asked if not (answer := seen[query]).records and not answer.outcome.is_absence]
     for request in doubts:
         seen[request]
+    names = tuple(domain.name for domain in domains)
     if doubts:
         yield say("unknown", tuple(dict.fromkeys(doubts)), domains=names)
         return
-    for spec in expected:
-        if spec not in met:
+    for spec, where in met.items():
+        lacking = tuple(name for name in spec.domains if name not in where) if where else spec.domains or names
+        if lacking:
             content = False
-            yield say("missing", asked, host=str(spec), domains=names)
+            yield say("missing", asked, host=str(spec), domains=lacking)
     if content:
         yield say("as_expected", asked, hosts=tuple(str(spec) for spec in expected))
 
 
-def _judge_host(service: Service, where: list[Subject], same_host: list[HostSpec], seen: Evidence) -> Iterator[Finding]:
-    because = tuple(reason for domain in where for reason in discovery.reasons(service, domain, seen))
-    if not same_host:
-        yield say(
-            "unexpected",
-            because,
-            host=join_host_port(service.target, service.port),
-            domains=tuple(domain.name for domain in where),
-            zone=where[0].name,
-            dotted=f"{service.target}.",
-        )
-    elif service.port not in {spec.port for spec in same_host}:
-        yield say("drift", because, host=service.target, found=service.port, expected=same_host[0].port)
+def _judge_host(host: _Published, seen: Evidence, *, settled: bool) -> Iterator[Finding]:
+    where = list(host.services)
+    if not host.same:
+        yield _surplus("unexpected", host, where, seen)
+        return
+    if host.port not in {spec.port for spec in host.same}:
+        because = host.because(where, seen)
+        yield say("drift", because, host=host.target, found=host.port, expected=host.same[0].port)
+    allowed = {name for spec in host.matches for name in spec.domains}
+    misplaced = [domain for domain in where if allowed and domain.name not in allowed]
+    if misplaced:
+        yield _surplus("misplaced", host, misplaced, seen)
+    for domain in where:
+        if domain not in misplaced:
+            yield from _judge_rank(host, domain, seen)
+    wanted = {address for spec in host.matches for address in spec.addresses}
+    found = {address for service in host.services.values() for address in discovery.addresses(service, seen)}
+    if wanted and settled and found != _asked_for(wanted, seen):
+        because = tuple(dict.fromkeys((*host.because(where, seen), *_address_queries(host, seen))))
+        listed = tuple(sorted(found)) or ("none",)
+        yield say("address_drift", because, host=host.target, found=listed, expected=tuple(sorted(wanted)))
+
+
+def _surplus(code: str, host: _Published, where: list[Subject], seen: Evidence) -> Finding:
+    return say(
+        code,
+        host.because(where, seen),
+        host=str(host),
+        domains=tuple(domain.name for domain in where),
+        zone=where[0].name,
+        dotted=f"{host.target}.",
+    )
+
+
+def _judge_rank(host: _Published, domain: Subject, seen: Evidence) -> Iterator[Finding]:
+    """Compare what is laid down of priority and weight; a record that fits no expected host is one finding."""
+    specs = host.matches
+    for record in dict.fromkeys((one.priority, one.weight) for one in host.services[domain].records):
+        if not any(_fits(record, spec) for spec in specs):
+            yield say(
+                "rank_drift",
+                host.because([domain], seen),
+                host=str(host),
+                domain=domain.name,
+                found=_rank(*record),
+                expected=_rank(specs[0].priority, specs[0].weight),
+            )
+
+
+def _fits(record: tuple[int, int], spec: ExpectedHost) -> bool:
+    return all(
+        wanted is None or wanted == found for wanted, found in zip((spec.priority, spec.weight), record, strict=True)
+    )
+
+
+def _rank(priority: int | None, weight: int | None) -> str:
+    parts = (f"{word} {number}" for word, number in (("priority", priority), ("weight", weight)) if number is not None)
+    return ", ".join(parts)
+
+
+def _asked_for(addresses: set[str], seen: Evidence) -> set[str]:
+    """Addresses of the families that this run looks at."""
+    return {address for address in addresses if discovery.family_of(address) in seen.target.families}
+
+
+def _address_queries(host: _Published, seen: Evidence) -> Iterator[AddressQuery]:
+    for service in host.services.values():
+        yield from discovery.address_queries(service, seen)

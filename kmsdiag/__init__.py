@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kmsdiag.diagnosis import judge
     from kmsdiag.engine import Budget
     from kmsdiag.model.report import Report
-    from kmsdiag.model.target import Expected, HostSpec, Target
+    from kmsdiag.model.target import Expected, ExpectedHost, HostSpec, Target
     from kmsdiag.probes.settings import ProbeSettings
     from kmsdiag.registry import discover
 
@@ -28,6 +28,7 @@ __all__ = [
     "Budget",
     "Bundle",
     "Expected",
+    "ExpectedHost",
     "HostSpec",
     "ProbeSettings",
     "Report",
@@ -42,6 +43,7 @@ _HOMES = {
     "Budget": "kmsdiag.engine",
     "Bundle": "kmsdiag.bundle",
     "Expected": "kmsdiag.model.target",
+    "ExpectedHost": "kmsdiag.model.target",
     "HostSpec": "kmsdiag.model.target",
     "ProbeSettings": "kmsdiag.probes.settings",
     "Report": "kmsdiag.model.report",

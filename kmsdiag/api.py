@@ -6,6 +6,7 @@ from collections.abc import Callable
 from kmsdiag import diagnosis
 from kmsdiag.bundle import Bundle
 from kmsdiag.engine import Budget, Progress
+from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import Report, Vantage
 from kmsdiag.model.target import Target
 from kmsdiag.policy import Policy
@@ -35,8 +36,9 @@ async def record(
     vantage: Vantage | None = None,
     stop: asyncio.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    proposed: Proposal | None = None,
 ) -> Bundle:
-    """Put all questions about the target to the network and keep the answers.
+    """Put all questions about the target to the network and keep the answers; see :func:`kmsdiag.diagnosis.gather`.
 
     Whatever the network does is in the bundle; no exception stands for a failure of the network.
     """
@@ -49,6 +51,7 @@ async def record(
             budget=budget,
             stop=stop,
             on_progress=on_progress,
+            proposed=proposed,
         )
 
 

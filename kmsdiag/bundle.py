@@ -1,6 +1,7 @@
 """Evidence on disk: one JSON file with a format number, from which a run can be judged again without a network."""
 
 import datetime
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -22,6 +23,7 @@ from kmsdiag.model.answer import (
 )
 from kmsdiag.model.capture import CaptureAnswer, Channel, FoundBy, Lack
 from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome
+from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import Vantage
 from kmsdiag.model.request import (
     AddressQuery,
@@ -67,7 +69,10 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that one run learned. ``checks`` are the checks that were asked; ``started`` and ``ended`` are UTC."""
+    """All that one run learned. ``checks`` are the checks that were asked; ``started`` and ``ended`` are UTC.
+
+    ``proposed`` are records that are judged as if they were there already; the facts are those of the world as it is.
+    """
 
     kmsdiag_bundle: int
     tool: str
@@ -79,6 +84,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     facts: tuple[Fact, ...] = ()
     unanswered: tuple[Gap, ...] = ()
     interrupted: bool = False
+    proposed: Proposal | None = None
 
     def answers(self) -> dict[Request[Any], Answer]:
         """Answers by question."""
@@ -131,29 +137,52 @@ def _require_sound(bundle: Bundle) -> None:
     Raises:
         BundleError: with the path of the first such thing.
     """
+    for name, when in (("started", bundle.started), ("ended", bundle.ended)):
+        if when.tzinfo is None:
+            raise BundleError(f"it is damaged: a time without a zone - at `$.{name}`")
     for number, fact in enumerate(bundle.facts):
-        at = f"`$.facts[{number}]`"
-        if type(fact.answer) is not _ANSWERS[type(fact.request)]:
-            raise BundleError(f"it is damaged: the answer is to another kind of question - at {at}")
-        request = fact.request
-        named = [request.address] if isinstance(request, TcpConnect | TcpTrace | RpcBind | ClockQuery) else []
-        if isinstance(fact.answer, AddressAnswer | LookupAnswer):
-            named += fact.answer.addresses
-        elif isinstance(fact.answer, TraceAnswer):
-            named += (hop.address for hop in fact.answer.hops if hop.address)
-        elif isinstance(fact.answer, CaptureAnswer):
-            named += _captured_addresses(fact.answer)
-            for problem in _capture_problems(fact.answer):
-                raise BundleError(f"it is damaged: {problem} - at {at}")
-        for address in named:
-            if as_address(address) is None:
-                raise BundleError(f"it is damaged: {address!r} is no address - at {at}")
+        for problem in _fact_problems(fact):
+            raise BundleError(f"it is damaged: {problem} - at `$.facts[{number}]`")
     for part, servers in (("servers", bundle.target.servers), ("resolvers", bundle.target.resolvers)):
         for number, server in enumerate(servers):
             try:
                 parse_server(server)
             except TargetError as error:
                 raise BundleError(f"it is damaged: {error} - at `$.target.{part}[{number}]`") from None
+    _require_sound_plan(bundle)
+
+
+def _fact_problems(fact: Fact) -> Iterator[str]:
+    """What of an answer can't be: its kind, an address that is none, counts of what there is not."""
+    request, answer = fact.request, fact.answer
+    if type(answer) is not _ANSWERS[type(request)]:
+        yield "the answer is to another kind of question"
+    named = [request.address] if isinstance(request, TcpConnect | TcpTrace | RpcBind | ClockQuery) else []
+    if isinstance(answer, AddressAnswer | LookupAnswer):
+        named += answer.addresses
+    elif isinstance(answer, TraceAnswer):
+        named += (hop.address for hop in answer.hops if hop.address)
+    elif isinstance(answer, CaptureAnswer):
+        named += _captured_addresses(answer)
+        yield from _capture_problems(answer)
+    yield from (f"{address!r} is no address" for address in named if as_address(address) is None)
+
+
+def _require_sound_plan(bundle: Bundle) -> None:
+    sites = {site.name for site in bundle.target.expected.sites}
+    for number, network in enumerate(bundle.target.expected.networks):
+        at = f"`$.target.expected.networks[{number}]`"
+        if network.site not in sites:
+            raise BundleError(f"it is damaged: there is no site {network.site!r} - at {at}")
+        try:
+            ipaddress.ip_network(network.address)
+        except ValueError as error:
+            raise BundleError(f"it is damaged: {error} - at {at}") from None
+    for number, one in enumerate(() if bundle.proposed is None else bundle.proposed.addresses):
+        for address in one.addresses:
+            if as_address(address) is None:
+                at = f"`$.proposed.addresses[{number}]`"
+                raise BundleError(f"it is damaged: {address!r} is no address - at {at}")
 
 
 def _captured_addresses(answer: CaptureAnswer) -> Iterator[str]:

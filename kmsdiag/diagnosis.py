@@ -3,22 +3,28 @@
 import asyncio
 import datetime
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from kmsdiag import agreement, captured, engine, observed
+import msgspec
+
+from kmsdiag import agreement, audit, captured, engine, observed
+from kmsdiag.audit import View
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
+from kmsdiag.changes import compile_changes
 from kmsdiag.check import domains_and_hosts
 from kmsdiag.discovery import overridden
-from kmsdiag.engine import Answerer, Budget, Inquiry, Progress
+from kmsdiag.engine import Answerer, Budget, Inquiry, NoAnswer, Progress
 from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.model.answer import Answer, DnsAnswer, RpcAnswer, TcpAnswer
+from kmsdiag.model.audit import Change
 from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import CheckResult, Finding, Severity, Status
 from kmsdiag.model.outcome import RpcOutcome, Stage, State
 from kmsdiag.model.path import Basis, Cause, Path, PathState, Remark, Verdict, VerdictState
+from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import (
     REPORT_FORMAT,
     CaptureView,
@@ -37,6 +43,7 @@ from kmsdiag.policy import Policy
 from kmsdiag.registry import BrokenCheck, LoadedCheck, Registry
 from kmsdiag.report.words import fill, fill_fixes, visible
 from kmsdiag.version import VERSION
+from kmsdiag.whatif import compile_what_if
 
 
 async def gather(
@@ -48,16 +55,26 @@ async def gather(
     budget: Budget | None = None,
     stop: asyncio.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    proposed: Proposal | None = None,
 ) -> Bundle:
     """Ask everything that the checks want to know about the target, and keep it.
 
     The run ends when no question is open, when the budget is spent, or soon after ``stop`` is set; whatever was
-    learned by then is in the bundle.
+    learned by then is in the bundle. With ``proposed`` records the world is asked as it is, and then what else the
+    checks would want to know with the records in place.
     """
-    budget = budget or Budget()
+    budget, stop = budget or Budget(), stop or asyncio.Event()
     started = datetime.datetime.now(datetime.UTC)
     inquiry = Inquiry(registry.checks, target, budget)
-    interrupted = await engine.gather(inquiry, answerer, budget, stop or asyncio.Event(), on_progress)
+    interrupted = await engine.gather(inquiry, answerer, budget, stop, on_progress)
+    facts, unanswered = inquiry.facts, inquiry.unanswered
+    if proposed is not None and not interrupted:
+        supposing = _Supposing(proposed, started, facts, unanswered, answerer)
+        inquiry = Inquiry(registry.checks, target, budget)
+        spent = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
+        interrupted = await engine.gather(inquiry, supposing, budget, stop, on_progress, spent)
+        facts |= supposing.learned
+        unanswered = {**inquiry.unanswered, **unanswered}
     return Bundle(
         kmsdiag_bundle=BUNDLE_FORMAT,
         tool=VERSION,
@@ -66,19 +83,78 @@ async def gather(
         checks=tuple(check.id for check in registry.checks),
         started=started,
         ended=datetime.datetime.now(datetime.UTC),
-        facts=make_facts(inquiry.facts),
-        unanswered=make_gaps(inquiry.unanswered),
+        facts=make_facts(facts),
+        unanswered=make_gaps(unanswered),
         interrupted=interrupted,
+        proposed=proposed,
     )
 
 
-def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> Report:
-    """Judge a bundle: pure, so the same bundle and checks give the same report."""
+class _Supposing:
+    """Answers as if proposed records were there; what no record changes is as it was ``known`` before, or is asked.
+
+    ``learned`` are the answers that were asked for.
+    """
+
+    def __init__(
+        self,
+        proposed: Proposal,
+        at: datetime.datetime,
+        known: Mapping[Request[Any], Answer],
+        gaps: Mapping[Request[Any], str],
+        answerer: Answerer,
+    ) -> None:
+        self.learned: dict[Request[Any], Answer] = {}
+        self._proposed = proposed
+        self._at = at
+        self._known = known
+        self._gaps = gaps
+        self._answerer = answerer
+
+    async def answer(self, request: Request[Any]) -> Answer:
+        known = self._known.get(request)
+        supposed = self._proposed.answer(request, known, self._at) or known
+        if supposed is not None:
+            return supposed
+        if request in self._gaps:
+            raise NoAnswer(self._gaps[request])
+        self.learned[request] = await self._answerer.answer(request)
+        return self.learned[request]
+
+
+def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None, others: Sequence[Report] = ()) -> Report:
+    """Judge a bundle: pure, so the same bundle and checks give the same report.
+
+    ``others`` are reports of other places, for an audit of requirements that this run can't test. With proposed records
+    the report is about the world with them in place.
+    """
     policy = policy or Policy()
+    report = _judge(bundle, registry, policy, others)
+    if bundle.proposed is None:
+        return report
+    before = _judge(msgspec.structs.replace(bundle, proposed=None), registry, policy, others)
+    what_if = compile_what_if(bundle.proposed, before, report, _evidence(bundle), bundle.started)
+    return msgspec.structs.replace(report, what_if=what_if)
+
+
+def changes(bundle: Bundle, report: Report, others: Sequence[Report] = ()) -> tuple[Change, ...]:
+    """The commands that would bring the world of a bundle, and those of other reports, to the expected state."""
+    own = msgspec.structs.replace(bundle, proposed=None)
+    return compile_changes(_evidence(own), [audit.view(report), *map(audit.view, others)])
+
+
+def _evidence(bundle: Bundle) -> Evidence:
+    """The world as it is."""
+    return Evidence(bundle.target, bundle.answers(), bundle.gaps())
+
+
+def _judge(bundle: Bundle, registry: Registry, policy: Policy, others: Sequence[Report]) -> Report:
     answers, reasons = bundle.answers(), bundle.gaps()
 
     def recorded(request: Request[Any]) -> Answer | str:
-        return answers.get(request) or reasons.get(request, "not in the bundle")
+        known = answers.get(request)
+        supposed = bundle.proposed.answer(request, known, bundle.started) if bundle.proposed is not None else None
+        return supposed or known or reasons.get(request, "not in the bundle")
 
     inquiry = Inquiry(
         registry.checks, bundle.target, Budget(requests=max(1, len(answers) + len(reasons)) * 10 + 10_000)
@@ -93,9 +169,8 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
     behind = _failing_stages(diagnosis)
     shown = everything.get(captured.request(bundle.target)) if bundle.target.captures else None
     tables = None if shown is None else observed.view(shown, bundle.target.selection)
-    views = tuple(
-        view for result in results if (view := _view(result, by_id[result.check], policy, behind)) is not None
-    ) + tuple(_broken_view(check) for check in registry.broken)
+    on = bundle.ended.date()
+    views = _views(results, by_id, policy, behind, on) + tuple(_broken_view(check) for check in registry.broken)
     return Report(
         kmsdiag_report=REPORT_FORMAT,
         tool=VERSION,
@@ -115,6 +190,15 @@ def judge(bundle: Bundle, registry: Registry, policy: Policy | None = None) -> R
         captures=tables,
         not_checked=_not_checked(views, results, registry.broken, captures=tables is not None),
         interrupted=bundle.interrupted,
+        audit=audit.compile_audit(
+            View(bundle.vantage, bundle.target, diagnosis.paths),
+            _views(results, by_id, Policy(), behind, on),
+            others,
+            policy,
+            on,
+        )
+        if bundle.target.expected.planned
+        else None,
     )
 
 
@@ -152,16 +236,32 @@ def path_name(path: Path) -> str:
     return host if path.domain == NOWHERE else f"{path.domain} → {host}"
 
 
-def _view(result: CheckResult, check: LoadedCheck, policy: Policy, failing: dict[str, str]) -> ResultView | None:
+def _views(
+    results: Iterable[CheckResult],
+    checks: Mapping[str, LoadedCheck],
+    policy: Policy,
+    failing: dict[str, str],
+    on: datetime.date,
+) -> tuple[ResultView, ...]:
+    views = (_view(result, checks[result.check], policy, failing, on) for result in results)
+    return tuple(view for view in views if view is not None)
+
+
+def _view(
+    result: CheckResult, check: LoadedCheck, policy: Policy, failing: dict[str, str], on: datetime.date
+) -> ResultView | None:
     meta = check.module.META
     findings = []
     for finding in result.findings:
         code = f"{result.check}.{finding.code}"
         if code not in policy.ignore:
-            findings.append(_finding_view(code, finding, check, policy, failing))
+            view = _finding_view(code, finding, check, policy, failing)
+            waived = audit.waived(result.subject, code, finding.args, policy, on)
+            findings.append(msgspec.structs.replace(view, waived=waived) if waived else view)
     if not findings and result.findings and not result.gaps and not result.crash:
         return None
-    status = max((Status(finding.severity.value) for finding in findings), key=lambda one: one.rank, default=Status.OK)
+    counting = (Status(finding.severity.value) for finding in findings if not finding.waived)
+    status = max(counting, key=lambda one: one.rank, default=Status.OK)
     reason = ""
     if result.gaps:
         status = max(status, Status.NOT_ASSESSED, key=lambda one: one.rank)
@@ -274,7 +374,8 @@ def _remarks(
             explained = finding.severity is Severity.ERROR and (
                 of_paths or any(question in failing for question in finding.because)
             )
-            if finding.severity.rank >= Severity.INFO.rank and not explained and not finding.behind:
+            shown = not (explained or finding.behind or finding.waived)
+            if finding.severity.rank >= Severity.INFO.rank and shown:
                 found.setdefault(finding.code, []).append(finding)
     remarks = [Remark(code, same[0].severity.value, same[0].text, len(same)) for code, same in found.items()]
     differing = [f"{path_name(path)}: {path.note}" for path in diagnosis.paths if path.note]

@@ -241,14 +241,19 @@ async def gather(
     budget: Budget,
     stop: asyncio.Event,
     on_progress: Callable[[Progress], None] | None = None,
+    spent: float = 0.0,
 ) -> bool:
-    """Put questions until none is open, the deadline is over or ``stop`` is set. Returns whether it was stopped."""
+    """Put questions until none is open, the deadline is over or ``stop`` is set. Returns whether it was stopped.
+
+    ``spent`` are seconds of the budget that are gone already.
+    """
     run = _Gathering(inquiry, answerer, budget, on_progress)
     run.begin()
     stopped = asyncio.ensure_future(stop.wait())
     finishing = asyncio.ensure_future(run.done.wait())
     try:
-        await asyncio.wait((stopped, finishing), timeout=budget.seconds, return_when=asyncio.FIRST_COMPLETED)
+        left = max(0.0, budget.seconds - spent)
+        await asyncio.wait((stopped, finishing), timeout=left, return_when=asyncio.FIRST_COMPLETED)
     finally:
         interrupted = stopped.done()
         complete = finishing.done()

@@ -190,6 +190,7 @@ def _srv_stage(query: SrvQuery, answer: SrvAnswer) -> StageResult:
         elapsed_ms=answer.elapsed_ms,
         note=_NOTES.get(answer.outcome, ""),
         questions=(str(query),),
+        server=answer.server,
     )
 
 
@@ -278,6 +279,7 @@ def _name_stage(service: Service, seen: Evidence) -> StageResult:
             outcome=DnsOutcome.ANSWERED.value,
             elapsed_ms=max(answer.elapsed_ms for answer in found),
             questions=questions,
+            server=found[0].server,
         )
     if len(answers) < len(queries):
         return StageResult(stage=Stage.NAME, state=State.UNKNOWN, outcome="not_asked", questions=questions)
@@ -290,6 +292,7 @@ def _name_stage(service: Service, seen: Evidence) -> StageResult:
         elapsed_ms=max(answer.elapsed_ms for answer in answers),
         note=_NOTES.get(worst.outcome, "no address"),
         questions=questions,
+        server=worst.server,
     )
 
 

@@ -1,14 +1,17 @@
 """What findings are worth here: severities by ``check.code``, what is ignored, and the exit code."""
 
-from collections.abc import Mapping
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, StrEnum
 from typing import Any
 
 import msgspec
 
-from kmsdiag.model.finding import Severity, Status
+from kmsdiag.model.audit import Requirement, RequirementState
+from kmsdiag.model.finding import Args, Severity, Status
 from kmsdiag.model.path import VerdictState
 from kmsdiag.model.report import Report
+from kmsdiag.model.target import Subject
 
 
 class FailOn(StrEnum):
@@ -45,15 +48,46 @@ class PolicyError(ValueError):
     """A policy that says something impossible; the text names the key and the remedy."""
 
 
+class Waiver(msgspec.Struct, frozen=True, kw_only=True):
+    """A code that does not count up to and including a day (UTC). ``about``: one thing that it names; "" for all."""
+
+    code: str
+    reason: str
+    until: datetime.date
+    about: str = ""
+
+    def covers(self, code: str, named: Iterable[str]) -> bool:
+        """Whether this is about the code, and about one of the things that a finding names."""
+        return code == self.code and (not self.about or any(self.about in _names(thing) for thing in named))
+
+
+def _names(thing: str) -> tuple[str, str]:
+    """A host with its port is also known without it."""
+    return (thing.lower(), thing.lower().rpartition(":")[0])
+
+
 class Policy(msgspec.Struct, frozen=True):
-    """Severities that differ from the checks' own, and codes that are left out of the report."""
+    """Severities that differ from the checks' own, codes that are left out of the report, and waivers."""
 
     severity: Mapping[str, Severity] = {}
     ignore: frozenset[str] = frozenset()
+    waivers: tuple[Waiver, ...] = ()
 
     def severity_of(self, code: str, default: Severity) -> Severity:
         """Severity of ``check.code`` here. What was not assessed stays so: no policy can make it known."""
         return default if default is Severity.NOT_ASSESSED else self.severity.get(code, default)
+
+    def waiver(self, code: str, named: Iterable[str], on: datetime.date) -> Waiver | None:
+        """The waiver that covers a finding on a day, or None."""
+        things = tuple(named)
+        return next((one for one in self.waivers if on <= one.until and one.covers(code, things)), None)
+
+
+def things(subject: Subject, args: Args) -> Iterator[str]:
+    """What a finding is about, for a waiver: its subject, and every name and address among its values."""
+    yield str(subject)
+    for value in args.values():
+        yield from value if isinstance(value, tuple) else (str(value),)
 
 
 def parse_policy(
@@ -68,7 +102,7 @@ def parse_policy(
     """
     severities: dict[str, Severity] = {}
     for code, value in dict(data.get("severity", {})).items():
-        _require_known(code, known, broken, f"{source}: severity.{code!r}")
+        require_known(code, known, broken, f"{source}: severity.{code!r}")
         try:
             severities[code] = Severity(value)
         except ValueError:
@@ -80,11 +114,16 @@ def parse_policy(
     if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
         raise PolicyError(f"{source}: ignore must be a list of codes such as ['hosts_several.equal']")
     for code in codes:
-        _require_known(code, known, broken, f"{source}: ignore")
+        require_known(code, known, broken, f"{source}: ignore")
     return Policy(severities, frozenset(codes))
 
 
-def _require_known(code: str, known: frozenset[str], broken: frozenset[str], where: str) -> None:
+def require_known(code: str, known: frozenset[str], broken: frozenset[str], where: str) -> None:
+    """Refuse a code that nothing says.
+
+    Raises:
+        PolicyError: with the nearest known one.
+    """
     if code not in known and code.partition(".")[0] not in broken:
         import difflib
 
@@ -104,9 +143,16 @@ def exit_code(report: Report, fail_on: FailOn, *, configuration_at_fault: bool =
         codes.add(ExitCode.USAGE)
     if fail_on is not FailOn.NEVER:
         limit = Severity(fail_on.value).rank
-        severities = (finding.severity for result in report.results for finding in result.findings)
+        severities = [one.severity for result in report.results for one in result.findings if not one.waived]
+        severities += [one.severity for one in _requirements(report, RequirementState.FAIL)]
         if any(severity.rank >= limit for severity in severities):
             codes.add(ExitCode.FINDINGS)
-    if report.verdict.state is VerdictState.UNKNOWN:
+    if report.verdict.state is VerdictState.UNKNOWN or _requirements(report, RequirementState.NOT_KNOWN):
         codes.add(ExitCode.UNKNOWN)
     return next(code for code in PRECEDENCE if code in codes)
+
+
+def _requirements(report: Report, state: RequirementState) -> list[Requirement]:
+    """Requirements in a state, without those that are waived."""
+    requirements = () if report.audit is None else report.audit.requirements
+    return [one for one in requirements if one.state is state and not one.waived]

@@ -26,7 +26,7 @@ from kmsdiag.model.answer import Answer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import CheckResult, Finding, Severity
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import CaptureFile, Subject, Target
+from kmsdiag.model.target import CaptureFile, Expected, ExpectedHost, Site, Subject, Target
 from kmsdiag.registry import LoadedCheck, Registry, discover
 from kmsdiag.report.words import fields
 from tests.conftest import World, record
@@ -184,8 +184,15 @@ def test_each_fixture_folder_belongs_to_a_check() -> None:
 
 # ------------------------------------------------------------- no evidence at all: the same promise, unrecorded
 
+PLAN = Expected(
+    hosts=(ExpectedHost("kms1.contoso.example", domains=("contoso.example", "fabrikam.example")),),
+    planned=True,
+    sites=(Site(name="hq", domain="contoso.example", client=50),),
+)
 WIDE = msgspec.structs.replace(
-    World("contoso.example", "fabrikam.example", tries=2, machine=True, suffixes=("corp.example",)).target,
+    World(
+        "contoso.example", "fabrikam.example", tries=2, machine=True, suffixes=("corp.example",), expected=PLAN
+    ).target,
     captures=(CaptureFile(label="a.pcap"),),
 )
 

@@ -357,7 +357,13 @@ class TestExitCodes:
 class TestOutput:
     @pytest.mark.parametrize(
         ("name", "begins"),
-        [("r.json", "{"), ("r.md", "# ▲ DEGRADED"), ("r.txt", "▲ DEGRADED"), ("r.out", "▲ DEGRADED")],
+        [
+            ("r.json", "{"),
+            ("r.md", "# ▲ DEGRADED"),
+            ("r.txt", "▲ DEGRADED"),
+            ("r.xml", "<?xml"),
+            ("r.out", "▲ DEGRADED"),
+        ],
     )
     def test_the_ending_says_the_format(self, name: str, begins: str, recorded: str, capsys: Capture) -> None:
         assert main(["analyze", recorded, "-o", name]) == 1
@@ -376,7 +382,7 @@ class TestOutput:
     def test_all_formats(self, recorded: str, capsys: Capture) -> None:
         main(["analyze", recorded, "-oA", "all", "-o", "one.md"])
         assert capsys.readouterr().out == ""
-        assert sorted(path.name for path in Path().iterdir()) == ["all.json", "all.md", "all.txt", "one.md"]
+        assert sorted(path.name for path in Path().iterdir()) == ["all.json", "all.md", "all.txt", "all.xml", "one.md"]
         assert Path("all.md").read_text(encoding="utf-8") == Path("one.md").read_text(encoding="utf-8")
         assert json.loads(Path("all.json").read_text(encoding="utf-8"))["kmsdiag_report"] == 1
 

@@ -106,7 +106,7 @@ def test_each_change_is_said_once(clock: Clock, capsys: pytest.CaptureFixture[st
         f"worse: new way: {way}, fails at tcp (refused)",
         f"changed: no longer there: {DOMAIN}",
         f"changed: {way}: fails at tcp (refused) → fails at tcp (silent)",
-        "changed: verdict: broken → healthy",
+        "better: verdict: broken → healthy",
         f"better: {way}: fails at tcp (silent) → ok",
     ]
 
@@ -260,7 +260,7 @@ def test_a_fault_that_is_mended_after_a_second(world: tuple[str, int]) -> None:
     assert done.stdout.splitlines()[0].startswith("✔ HEALTHY  contoso.example: 1 KMS host, ")
     said = [line.partition("  ")[2] for line in done.stderr.splitlines()]
     assert said[0] == "BROKEN  contoso.example: no way to a KMS host works from here."
-    assert "changed: verdict: broken → healthy" in said
+    assert "better: verdict: broken → healthy" in said
     better = [line for line in said if line.startswith("better: ")]
     if what == "record":
         assert said[1] == "contoso.example: DNS publishes no KMS host (NXDOMAIN)"

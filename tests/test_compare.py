@@ -5,17 +5,28 @@ import datetime
 import msgspec
 import pytest
 
-from kmsdiag.compare import Change, changes
+from kmsdiag import compare
+from kmsdiag.compare import Change
+from kmsdiag.model.audit import Audit, Requirement, RequirementState
+from kmsdiag.model.difference import ChangeKind, Difference, DifferenceState
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, TcpOutcome
-from kmsdiag.model.report import Report
+from kmsdiag.model.path import VerdictState
+from kmsdiag.model.report import Report, Vantage
 from kmsdiag.model.request import RpcBind, SrvQuery, TcpConnect
 from kmsdiag.registry import Registry, discover
-from tests.conftest import DOMAIN, World, record
+from tests.conftest import AT, DOMAIN, World, record
 from tests.labruns import NAMES, runs
 
 K1, K2 = "10.1.0.8", "10.1.0.9"
 WAY = f"{DOMAIN} → kms1.{DOMAIN}:1688"
 REGISTRY = discover()
+
+
+def changes(before: Report, after: Report) -> list[Change]:
+    """Changes by what they say and whether it is better; what they are about is tested by itself."""
+    return [Change(change.what, change.better) for change in compare.changes(before, after)]
+
+
 SILENT = DnsOutcome.TIMEOUT
 
 
@@ -96,9 +107,9 @@ def test_a_ttl_that_is_counted_down_is_no_change() -> None:
 
 def test_the_verdict_comes_first() -> None:
     first, *_rest = changes(report(World(DOMAIN).srv()), report(one()))
-    assert first == Change("verdict: broken → healthy", None)
+    assert first == Change("verdict: broken → healthy", better=True)
     first, *_rest = changes(report(one()), report(half()))
-    assert first == Change("verdict: healthy → degraded", None)
+    assert first == Change("verdict: healthy → degraded", better=False)
 
 
 # --------------------------------------------------------------------------------------------------------- paths
@@ -140,7 +151,8 @@ def test_better_and_worse(before: str, after: str) -> None:
         return
     (change,) = found
     rank = list(ORDER)
-    assert change.better is (rank.index(after) > rank.index(before))
+    told = "unknown" not in (before, after)
+    assert change.better is (rank.index(after) > rank.index(before) if told else None)
     assert change.what.startswith(f"{WAY}: ")
     assert change.what.count(" → ") == 2
 
@@ -221,3 +233,127 @@ def test_a_question_that_was_not_put_makes_no_finding_worse() -> None:
     after = World(DOMAIN).gap(SrvQuery(name=f"_vlmcs._tcp.{DOMAIN}"), "interrupted")
     found = changes(before.report(REGISTRY), after.report(REGISTRY))
     assert not [change for change in found if change.what.startswith("new: ")]
+
+
+# ---------------------------------------------------------------------------------------------------- a difference
+
+
+def difference_of(before: Report, after: Report) -> Difference:
+    return compare.difference(before, after, ("old.json", "new.json"))
+
+
+def test_worse() -> None:
+    found = difference_of(report(one()), report(reached(TcpOutcome.REFUSED)))
+    assert (found.state, found.headline) == (DifferenceState.WORSE, "2 got worse.")
+    assert [(change.kind, change.domain, change.host, change.what) for change in found.worse] == [
+        (ChangeKind.VERDICT, "", "", "verdict: healthy → broken"),
+        (ChangeKind.WAY, DOMAIN, f"kms1.{DOMAIN}:1688", f"{WAY}: ok → fails at tcp (refused)"),
+    ]
+    assert (found.old.source, found.new.source) == ("old.json", "new.json")
+
+
+def test_better_is_no_worse() -> None:
+    found = difference_of(report(reached(TcpOutcome.REFUSED)), report(one()))
+    assert (found.state, found.worse, len(found.better)) == (DifferenceState.NO_WORSE, (), 2)
+
+
+def test_nothing_changed() -> None:
+    found = difference_of(report(one()), report(one()))
+    assert (found.state, found.headline) == (DifferenceState.NO_WORSE, "nothing changed.")
+
+
+def test_findings_have_their_code() -> None:
+    found = difference_of(report(one(), "tcp_reachable"), report(reached(TcpOutcome.REFUSED), "tcp_reachable"))
+    assert [(change.domain, change.code) for change in found.worse if change.kind is ChangeKind.FINDING] == [
+        (DOMAIN, "tcp_reachable.refused")
+    ]
+
+
+def test_two_questions_that_have_nothing_in_common() -> None:
+    other = World("fabrikam.example").srv(record("kms1"), domain="fabrikam.example").host("kms1", K1)
+    found = difference_of(report(one()), report(other))
+    assert (found.state, found.reasons) == (DifferenceState.NOT_COMPARABLE, ("no domain and no host is in both",))
+    assert (found.worse, found.better, found.changed) == ((), (), ())
+
+
+def test_only_what_both_were_asked_is_compared() -> None:
+    both = World(DOMAIN, "fabrikam.example").srv(record("kms1")).host("kms1", K1).srv(domain="fabrikam.example")
+    found = difference_of(report(one()), report(both, "dns_srv_hosts"))
+    # The verdict of the later run is about more, and says so by itself.
+    assert [change.what for change in found.worse] == ["verdict: healthy → degraded"]
+    assert found.notes == ("only in the new report, and not compared: fabrikam.example",)
+
+
+def test_a_run_that_tested_nothing_is_not_comparable() -> None:
+    found = difference_of(report(one()), report(untested()))
+    assert found.state is DifferenceState.NOT_COMPARABLE
+    assert found.reasons[0].startswith("new.json tested nothing to its end")
+
+
+def test_a_way_that_worked_and_is_not_tested_any_more_may_be_worse() -> None:
+    """The other way is still fine, so the runs can be compared; whether nothing got worse is not known."""
+    before = one().srv(record("kms1"), record("kms2")).host("kms2", K2)
+    after = one().srv(record("kms1"), record("kms2")).name("kms2", K2).gap(TcpConnect(address=K2, port=1688))
+    found = difference_of(report(before), report(after))
+    assert (found.state, found.reasons) == (DifferenceState.NOT_COMPARABLE, ())
+    assert [change.what for change in found.not_known] == [f"{DOMAIN} → kms2.{DOMAIN}:1688: ok → unknown"]
+    assert difference_of(report(after), report(before)).state is DifferenceState.NO_WORSE
+
+
+def test_a_check_that_was_not_run_before_says_nothing_about_before() -> None:
+    refused = reached(TcpOutcome.REFUSED)
+    found = difference_of(report(refused), report(refused, "tcp_reachable"))
+    assert found.state is DifferenceState.NOT_COMPARABLE
+    assert [change.what for change in found.not_known] == [f"not looked at before: tcp_reachable.refused ({DOMAIN})"]
+    found = difference_of(report(refused, "tcp_reachable"), report(refused))
+    assert [change.what for change in found.changed] == [f"not looked at any more: tcp_reachable.refused ({DOMAIN})"]
+    assert found.state is DifferenceState.NO_WORSE
+
+
+def test_a_failure_that_hid_another_one() -> None:
+    """With the port closed there was nothing to bind to; that the host is none of KMS is neither worse nor better."""
+    before = report(reached(TcpOutcome.REFUSED), "rpc_service")
+    after = report(bound(RpcOutcome.REJECTED), "rpc_service")
+    found = difference_of(before, after)
+    assert found.state is DifferenceState.NO_WORSE
+    assert any(change.what.startswith("seen now: rpc_service.") for change in found.changed)
+
+
+def test_two_places_and_a_turned_order_are_noted() -> None:
+    late = msgspec.structs.replace(report(one()), started=AT + datetime.timedelta(days=1), vantage=Vantage(label="hq"))
+    notes = difference_of(late, report(one())).notes
+    assert any("hq and fixture" in note for note in notes)
+    assert "the new report was made before the old one" in notes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "state"),
+    [
+        ("pass", "fail", DifferenceState.WORSE),
+        ("fail", "pass", DifferenceState.NO_WORSE),
+        ("pass", "not known", DifferenceState.NOT_COMPARABLE),
+        ("fail", "not known", DifferenceState.NO_WORSE),
+        ("not known", "pass", DifferenceState.NO_WORSE),
+        ("not known", "fail", DifferenceState.NOT_COMPARABLE),
+    ],
+)
+def test_requirements(old: str, new: str, state: DifferenceState) -> None:
+    before, after = (
+        msgspec.structs.replace(
+            report(one()),
+            audit=Audit(requirements=(Requirement(code="a.b", what="it is so", state=RequirementState(word)),)),
+        )
+        for word in (old, new)
+    )
+    found = difference_of(before, after)
+    assert found.state is state
+    (change,) = (*found.worse, *found.better, *found.changed, *found.not_known)
+    assert (change.kind, change.code, change.what) == (ChangeKind.REQUIREMENT, "a.b", f"it is so: {old} → {new}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scenario_is_no_worse_than_itself(name: str) -> None:
+    same = runs()[name].report
+    assert difference_of(same, same).state is (
+        DifferenceState.NOT_COMPARABLE if same.verdict.state is VerdictState.UNKNOWN else DifferenceState.NO_WORSE
+    )

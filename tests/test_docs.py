@@ -124,7 +124,7 @@ def test_checks_named_in_the_pages_exist() -> None:
     codes |= {f"{check.id}.{code}" for check in discover().checks for code in check.module.META.codes}
     for page in WRITTEN:
         for name in re.findall(
-            r"`((?:dns_srv|hosts|tcp|rpc)_[a-z_]+(?:\.[a-z_]+)?)`", page.read_text(encoding="utf-8")
+            r"`((?:dns_srv|hosts|plan|tcp|rpc)_[a-z_]+(?:\.[a-z_]+)?)`", page.read_text(encoding="utf-8")
         ):
             assert name in ids | codes, f"{page.name}: {name}"
 

@@ -31,7 +31,7 @@ from kmsdiag.model.target import Target
 from kmsdiag.probes.settings import ProbeSettings
 from kmsdiag.registry import discover
 from kmsdiag.report import json as json_report
-from kmsdiag.report import markdown, text
+from kmsdiag.report import lines, markdown, text
 from tests.conftest import commands
 from tests.labruns import NASTY, run_scenario, udp_server
 
@@ -83,8 +83,8 @@ def against_zone(zone: str, budget: Budget) -> Outcome:
 
 def rendered(report: Report) -> list[str]:
     return [
-        text.plain(text.render(report, verbosity=2)),
-        text.plain(text.render(report, verbosity=2, unicode=False)),
+        lines.plain(text.render(report, verbosity=2)),
+        lines.plain(text.render(report, verbosity=2, unicode=False)),
         markdown.render(report),
         json_report.render(report),
     ]
@@ -111,7 +111,7 @@ class TestMany:
         assert len(outcome.bundle.facts) <= 200
         assert "the limit of 200 questions was reached" in set(outcome.bundle.gaps().values())
         assert any("the limit of 200 questions" in gap.why for gap in outcome.report.not_checked)
-        screen = text.plain(text.render(outcome.report)).splitlines()
+        screen = lines.plain(text.render(outcome.report)).splitlines()
         assert len(screen) < 100
         assert outcome.report.verdict.state in (VerdictState.BROKEN, VerdictState.UNKNOWN)
         assert not [result for result in outcome.report.results if result.status == "crashed"]

@@ -11,9 +11,11 @@ import pytest
 from kmsdiag.knowledge import icmp, limits
 from kmsdiag.knowledge.causes import CAUSES, CauseText
 from kmsdiag.knowledge.clouds import CLOUD_HOSTS
+from kmsdiag.knowledge.common_causes import TEXTS
 from kmsdiag.knowledge.hresults import HRESULTS, HResult, decode
 from kmsdiag.model.answer import Icmp
 from kmsdiag.model.fix import Fix, Where
+from kmsdiag.model.merged import CauseKind
 from kmsdiag.model.outcome import Stage
 from kmsdiag.model.path import Basis, ClientCode
 from kmsdiag.model.target import parse_host
@@ -25,9 +27,11 @@ CODES = pytest.mark.parametrize(("code", "text"), CAUSES.items(), ids=CAUSES)
 
 
 def all_fixes() -> Iterator[Fix]:
-    """Every next step there is: of causes and of checks."""
+    """Every next step there is: of causes, common causes and checks."""
     for cause in CAUSES.values():
         yield from cause.fixes
+    for common in TEXTS.values():
+        yield from common.fixes
     for check in discover().checks:
         for code in check.module.META.codes.values():
             yield from code.fixes
@@ -76,6 +80,10 @@ def test_after_tcp_the_event_has_an_rpc_code(code: str, text: CauseText) -> None
 
 
 # --------------------------------------------------------------------------------------------------- commands
+
+
+def test_every_common_cause_has_words() -> None:
+    assert TEXTS.keys() == set(CauseKind)
 
 
 @pytest.mark.parametrize("fix", FIXES, ids=lambda fix: fix.command or fix.text)

@@ -21,7 +21,7 @@ from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, RpcOutcome, S
 from kmsdiag.model.path import Cause, Impact, PathState, Route, VerdictState
 from kmsdiag.model.report import Report
 from kmsdiag.model.request import AddressQuery, ClockSource, RpcBind, SrvQuery, TcpConnect
-from kmsdiag.model.target import Expected, Family, HostSpec
+from kmsdiag.model.target import Expected, ExpectedHost, Family, HostSpec
 from kmsdiag.path import NOWHERE
 from kmsdiag.registry import Registry, discover
 from kmsdiag.report.words import fields
@@ -616,7 +616,7 @@ def hostile_worlds(target: str) -> Iterator[World]:
     """Worlds in which a target stands in every command that has a place for one."""
     plain = SrvRecord(0, 0, 1688, target, 3600)
     odd = SrvRecord(0, 0, 1689, target, 3600)
-    expected = Expected(hosts=(HostSpec("kms1.contoso.example"),))
+    expected = Expected(hosts=(ExpectedHost("kms1.contoso.example"),))
     for absent in (DnsOutcome.NXDOMAIN, DnsOutcome.SERVFAIL):
         yield _named(World(CONTOSO, expected=expected).srv(plain), target, absent=absent)
     for tcp in TcpOutcome:

@@ -10,6 +10,7 @@ from kmsdiag.model.capture import CaptureAnswer, FileFacts, Frame
 from kmsdiag.model.report import Report
 from kmsdiag.registry import Registry, discover
 from kmsdiag.report import captures, json, markdown, text
+from kmsdiag.report.lines import plain
 from tests.conftest import World, icmp, record
 from tests.labruns import NASTY
 from tests.traffic import AT, Traffic
@@ -67,7 +68,7 @@ def report(name: str) -> Report:
 
 
 def lines(made: Report, verbosity: int = 0) -> list[str]:
-    return text.plain(text.render(made, verbosity=verbosity)).splitlines()
+    return plain(text.render(made, verbosity=verbosity)).splitlines()
 
 
 @NAMES
@@ -194,7 +195,7 @@ def hostile(word: str) -> CaptureAnswer:
 def test_nothing_captured_acts(word: str) -> None:
     made = World().captures(hostile(word)).report(REGISTRY)
     assert not [result.reason for result in made.results if result.status == "crashed"]
-    shown = text.plain(text.render(made, verbosity=2)) + markdown.render(made) + json.render(made)
+    shown = plain(text.render(made, verbosity=2)) + markdown.render(made) + json.render(made)
     for character in shown.replace("\n", ""):
         assert unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"), repr(character)
 

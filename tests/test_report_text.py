@@ -9,7 +9,8 @@ from kmsdiag.model.outcome import DnsOutcome, TcpOutcome
 from kmsdiag.model.report import Report
 from kmsdiag.registry import discover
 from kmsdiag.report import layout
-from kmsdiag.report.text import STYLES, plain, render
+from kmsdiag.report.lines import STYLES, plain
+from kmsdiag.report.text import render
 from tests.conftest import World, record
 from tests.labruns import NAMES, NASTY, hostile_report, runs
 

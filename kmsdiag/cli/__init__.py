@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kmsdiag.cli import analyze, capture, check, checks, demo, schema
+from kmsdiag.cli import analyze, audit, baseline, capture, check, checks, demo, diff, merge, schema
 from kmsdiag.cli.errors import UsageProblem
 from kmsdiag.cli.options import HELP
 from kmsdiag.version import VERSION
@@ -52,6 +52,12 @@ def _root(
 app.command("check", context_settings=HELP, short_help="Say live where activation breaks for a domain.")(check.command)
 app.command("analyze", context_settings=HELP, short_help="Judge packet captures and recorded runs.")(analyze.command)
 app.add_typer(capture.app, name="capture", context_settings=HELP)
+app.command("audit", context_settings=HELP, short_help="Hold the network against an expected state.")(audit.command)
+app.command("baseline", context_settings=HELP, short_help="Write an expected state from what is there now.")(
+    baseline.command
+)
+app.command("merge", context_settings=HELP, short_help="Join the runs of many places in one picture.")(merge.command)
+app.command("diff", context_settings=HELP, short_help="Say what changed between two runs.")(diff.command)
 app.add_typer(checks.app, name="checks", context_settings=HELP)
 app.command("schema", context_settings=HELP, short_help="Print a JSON Schema.")(schema.command)
 app.command("demo", context_settings=HELP, short_help="Diagnose a broken network that runs on loopback.")(demo.command)

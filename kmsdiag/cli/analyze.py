@@ -110,7 +110,7 @@ def command(
 
     if conversations is not None and show is not None:
         raise UsageProblem("--conversations and --show exclude each other: give one of them")
-    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose, fail_on=fail_on)
     for path in (record, extract):
         if path is not None:
             require_writable(path)

@@ -125,7 +125,7 @@ def command(
     from kmsdiag.model.target import Expected, Selection, Target
     from kmsdiag.sources.files import gather
 
-    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose, fail_on=fail_on)
     if record is not None:
         require_writable(record)
     everything = load_all(checks_dir)

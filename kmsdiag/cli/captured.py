@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kmsdiag.bundle import Bundle
     from kmsdiag.capture.scan import Analysis, Progress, Want
     from kmsdiag.model.report import Vantage
-    from kmsdiag.model.target import HostSpec, Selection, Target
+    from kmsdiag.model.target import ExpectedHost, Selection, Target
     from kmsdiag.registry import Registry
     from kmsdiag.sources.files import Source
 
@@ -54,16 +54,16 @@ def read_logs(
         return analyse_logs(logs, selection, want=want or Want.ANSWER, show=show, progress=progress)
 
 
-def expected_hosts(texts: Sequence[str]) -> "tuple[HostSpec, ...]":
+def expected_hosts(texts: Sequence[str]) -> "tuple[ExpectedHost, ...]":
     """Hosts that should be there.
 
     Raises:
         UsageProblem: no host.
     """
-    from kmsdiag.model.target import TargetError, parse_host
+    from kmsdiag.model.target import TargetError, expected_host
 
     try:
-        return tuple(parse_host(text) for text in texts)
+        return tuple(expected_host(text) for text in texts)
     except TargetError as error:
         raise UsageProblem(str(error)) from None
 

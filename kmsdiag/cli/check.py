@@ -11,15 +11,26 @@ from kmsdiag.cli.options import (
     ChecksDirOption,
     Color,
     ColorOption,
+    ConcurrencyOption,
+    ExpectHostOption,
     FailLevel,
     FailOnOption,
     FormatOption,
     InterfaceOption,
+    IPv4Option,
+    IPv6Option,
+    NoClockOption,
+    NoTraceOption,
     OnlyOption,
     OutputAllOption,
     OutputOption,
     RecordOption,
+    ServerOption,
     SkipOption,
+    SourceOption,
+    TimeoutOption,
+    TriesOption,
+    VantageOption,
     VerboseOption,
     WriteOption,
 )
@@ -27,7 +38,6 @@ from kmsdiag.cli.options import (
 if TYPE_CHECKING:
     from kmsdiag.bundle import Bundle
     from kmsdiag.engine import Budget
-    from kmsdiag.model.report import Vantage
     from kmsdiag.model.target import HostSpec, Target
     from kmsdiag.policy import Policy
     from kmsdiag.probes.settings import ProbeSettings
@@ -53,47 +63,19 @@ def command(
             "--host", metavar="H[:P]", help="Probe this host without DNS discovery, as slmgr /skms would; repeatable."
         ),
     ] = [],  # noqa: B006  # typer copies it
-    server: Annotated[
-        list[str],
-        typer.Option(
-            "--server",
-            metavar="ADDR[:P]",
-            envvar="KMSDIAG_SERVER",
-            help="Ask this DNS server, or 'system' for this machine's resolvers; repeatable.",
-        ),
-    ] = ["system"],  # noqa: B006
-    expect_host: Annotated[
-        list[str],
-        typer.Option("--expect-host", metavar="H[:P]", help="A KMS host that should be published; repeatable."),
-    ] = [],  # noqa: B006
+    server: ServerOption = ["system"],  # noqa: B006
+    expect_host: ExpectHostOption = [],  # noqa: B006
     machines: Annotated[
         int | None,
         typer.Option(
             "--machines", metavar="N", min=1, help="How many Windows clients shall activate: are 25 met on each host?"
         ),
     ] = None,
-    ipv4: Annotated[bool, typer.Option("-4", help="Only IPv4 addresses of the hosts.")] = False,
-    ipv6: Annotated[bool, typer.Option("-6", help="Only IPv6 addresses of the hosts.")] = False,
-    source: Annotated[
-        str, typer.Option("--source", metavar="ADDR", envvar="KMSDIAG_SOURCE", help="Ask from this local address.")
-    ] = "",
-    tries: Annotated[
-        int,
-        typer.Option(
-            "--tries", metavar="N", min=1, max=100, envvar="KMSDIAG_TRIES", help="TCP connections to each address."
-        ),
-    ] = 1,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            min=0.1,
-            max=120,
-            envvar="KMSDIAG_TIMEOUT",
-            help="Seconds to wait for one answer.",
-        ),
-    ] = 3.5,
+    ipv4: IPv4Option = False,
+    ipv6: IPv6Option = False,
+    source: SourceOption = "",
+    tries: TriesOption = 1,
+    timeout: TimeoutOption = 3.5,
     deadline: Annotated[
         float | None,
         typer.Option(
@@ -106,17 +88,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency",
-            metavar="N",
-            min=1,
-            max=10_000,
-            envvar="KMSDIAG_CONCURRENCY",
-            help="Connections open at once.",
-        ),
-    ] = 500,
+    concurrency: ConcurrencyOption = 500,
     suffix: Annotated[
         list[str],
         typer.Option("--suffix", metavar="SUFFIX", help="A DNS suffix that clients search besides; repeatable."),
@@ -128,8 +100,8 @@ def command(
             help="Judge this machine's own settings as well: suffixes, hosts file, overrides (always without DOMAIN).",
         ),
     ] = False,
-    no_clock: Annotated[bool, typer.Option("--no-clock", help="Do not compare clocks.")] = False,
-    no_trace: Annotated[bool, typer.Option("--no-trace", help="Do not follow the way to silent hosts.")] = False,
+    no_clock: NoClockOption = False,
+    no_trace: NoTraceOption = False,
     until_healthy: Annotated[
         bool,
         typer.Option(
@@ -143,10 +115,7 @@ def command(
             "--every", metavar="SECONDS", help="Pause between runs with --until-healthy, such as 30, 30s or 5m."
         ),
     ] = "30s",
-    vantage: Annotated[
-        str,
-        typer.Option("--vantage", metavar="LABEL", envvar="KMSDIAG_VANTAGE", help="Name of this place in the report."),
-    ] = "",
+    vantage: VantageOption = "",
     capture: Annotated[
         bool,
         typer.Option(
@@ -175,12 +144,12 @@ def command(
     import msgspec
 
     from kmsdiag.cli.config import policy
-    from kmsdiag.cli.live import finish, load_all, select
+    from kmsdiag.cli.live import finish, load_all, record_live, select, source_address
     from kmsdiag.cli.output import OutputPlan, require_writable
     from kmsdiag.engine import Budget
     from kmsdiag.probes.settings import ProbeSettings, connection_limit
 
-    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose, fail_on=fail_on)
     if record is not None:
         require_writable(record)
     if (interface or write is not None) and not capture:
@@ -201,7 +170,7 @@ def command(
     registry = select(everything, only, skip)
     settings = ProbeSettings(
         timeout=timeout,
-        source=_source(source),
+        source=source_address(source),
         foresee_traces=target.trace and any("trace" in check.module.META.tags for check in registry.checks),
     )
     budget = Budget(
@@ -211,10 +180,10 @@ def command(
         bundle = _watch(target, registry, rules, settings, budget, vantage, pause)
     elif capture:
         bundle = _recorded(
-            lambda: _run(target, registry, settings, budget, vantage), registry, interface, write, target.hosts
+            lambda: record_live(target, registry, settings, budget, vantage), registry, interface, write, target.hosts
         )
     else:
-        bundle = _run(target, registry, settings, budget, vantage)
+        bundle = record_live(target, registry, settings, budget, vantage)
     return finish(bundle, registry, rules, plan, fail_on, record)
 
 
@@ -258,10 +227,13 @@ def _watch(
     import msgspec
 
     from kmsdiag import diagnosis
+    from kmsdiag.cli.live import record_live
     from kmsdiag.cli.watch import until_healthy
 
     return until_healthy(
-        lambda seconds: _run(target, registry, settings, msgspec.structs.replace(budget, seconds=seconds), label),
+        lambda seconds: record_live(
+            target, registry, settings, msgspec.structs.replace(budget, seconds=seconds), label
+        ),
         lambda bundle: diagnosis.judge(bundle, registry, rules),
         every=pause,
         deadline=budget.seconds,
@@ -291,24 +263,6 @@ def _suffixes(texts: list[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(parse_domain(text) for text in texts))
     except TargetError as error:
         raise UsageProblem(f"--suffix: {error}") from None
-
-
-def _run(target: "Target", registry: "Registry", settings: "ProbeSettings", budget: "Budget", label: str) -> "Bundle":
-    from kmsdiag import api
-    from kmsdiag.cli.live import gather
-
-    where: Vantage = api.here(label)
-    return gather(
-        lambda stop, on_progress: api.record(
-            target,
-            registry=registry,
-            settings=settings,
-            budget=budget,
-            vantage=where,
-            stop=stop,
-            on_progress=on_progress,
-        )
-    )
 
 
 def _read_domains(name: str | None) -> list[str]:
@@ -342,10 +296,18 @@ def _target(
 ) -> "Target":
     import secrets
 
-    from kmsdiag.model.target import Expected, Family, Target, TargetError, parse_domain, parse_host, parse_server
+    from kmsdiag.cli.live import families
+    from kmsdiag.model.target import (
+        Expected,
+        Target,
+        TargetError,
+        expected_host,
+        parse_domain,
+        parse_host,
+        parse_server,
+    )
     from kmsdiag.probes.settings import system_dns
 
-    families = tuple(family for family, wanted in ((Family.IPV4, ipv4), (Family.IPV6, ipv6)) if wanted)
     try:
         names = tuple(dict.fromkeys(parse_domain(name) for name in domains))
         specs = tuple(dict.fromkeys(parse_host(text) for text in hosts))
@@ -357,31 +319,11 @@ def _target(
             domains=names,
             hosts=specs,
             servers=tuple(dict.fromkeys(parse_server(text) for text in servers)),
-            families=families or tuple(Family),
+            families=families(ipv4=ipv4, ipv6=ipv6),
             tries=tries,
-            expected=Expected(hosts=tuple(parse_host(text) for text in expected), machines=machines),
+            expected=Expected(hosts=tuple(expected_host(text) for text in expected), machines=machines),
             nonce=secrets.token_hex(8),
             resolvers=system.servers,
         )
     except TargetError as error:
         raise UsageProblem(str(error)) from None
-
-
-def _source(text: str) -> str:
-    """A local address, or nothing.
-
-    Raises:
-        UsageProblem: no address, or none of this machine.
-    """
-    from kmsdiag.model.target import as_address
-    from kmsdiag.probes.settings import can_send_from
-
-    if not text:
-        return ""
-    address = as_address(text)
-    if address is None:
-        raise UsageProblem(f"--source {text!r} is no address: give one of this machine's own addresses")
-    problem = can_send_from(address)
-    if problem:
-        raise UsageProblem(f"--source {address} is no address of this machine ({problem})")
-    return address

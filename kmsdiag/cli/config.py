@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kmsdiag.registry import Registry
 
 FILE = "kmsdiag.toml"
-_COMMANDS = ("check", "analyze", "checks", "schema", "demo")
+_COMMANDS = ("check", "analyze", "audit", "baseline", "merge", "diff", "checks", "schema", "demo")
 _POLICY = ("severity", "ignore")
 
 
@@ -49,9 +49,18 @@ def _option_names() -> dict[str, set[str]]:
     """Options of each command, by parameter name."""
     import inspect
 
-    from kmsdiag.cli import analyze, check, demo, schema
+    from kmsdiag.cli import analyze, audit, baseline, check, demo, diff, merge, schema
 
-    modules = {"check": check, "analyze": analyze, "demo": demo, "schema": schema}
+    modules = {
+        "check": check,
+        "analyze": analyze,
+        "audit": audit,
+        "baseline": baseline,
+        "merge": merge,
+        "diff": diff,
+        "demo": demo,
+        "schema": schema,
+    }
     return {name: set(inspect.signature(module.command).parameters) for name, module in modules.items()}
 
 

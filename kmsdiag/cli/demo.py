@@ -62,7 +62,7 @@ def command(
     if world is None:
         names = ", ".join(one.name for one in SCENARIOS)
         raise UsageProblem(f"there is no scenario {scenario!r}; there are {names}, and all")
-    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose)
+    plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose, fail_on=fail_on)
     if record is not None:
         require_writable(record)
     registry = load_all(None)

@@ -15,10 +15,14 @@ from kmsdiag.cli.output import OutputPlan, drop_stdout, replace
 
 if TYPE_CHECKING:
     from kmsdiag.bundle import Bundle
-    from kmsdiag.engine import Progress
+    from kmsdiag.engine import Budget, Progress
+    from kmsdiag.model.proposal import Proposal
     from kmsdiag.model.report import Report
+    from kmsdiag.model.target import Family, Target
     from kmsdiag.policy import Policy
+    from kmsdiag.probes.settings import ProbeSettings
     from kmsdiag.registry import Registry
+    from kmsdiag.report.views import Document
 
 ProgressCallback = Callable[["Progress"], None]
 
@@ -119,6 +123,60 @@ def gather(record: "Callable[[asyncio.Event, ProgressCallback | None], Awaitable
     return kept[0]
 
 
+def record_live(
+    target: "Target",
+    registry: "Registry",
+    settings: "ProbeSettings",
+    budget: "Budget",
+    label: str,
+    proposed: "Proposal | None" = None,
+) -> "Bundle":
+    """Ask the network about a target from here."""
+    from kmsdiag import api
+
+    where = api.here(label)
+    return gather(
+        lambda stop, on_progress: api.record(
+            target,
+            registry=registry,
+            settings=settings,
+            budget=budget,
+            vantage=where,
+            stop=stop,
+            on_progress=on_progress,
+            proposed=proposed,
+        )
+    )
+
+
+def source_address(text: str) -> str:
+    """The value of --source: a local address, or nothing.
+
+    Raises:
+        UsageProblem: no address, or none of this machine.
+    """
+    from kmsdiag.model.target import as_address
+    from kmsdiag.probes.settings import can_send_from
+
+    if not text:
+        return ""
+    address = as_address(text)
+    if address is None:
+        raise UsageProblem(f"--source {text!r} is no address: give one of this machine's own addresses")
+    problem = can_send_from(address)
+    if problem:
+        raise UsageProblem(f"--source {address} is no address of this machine ({problem})")
+    return address
+
+
+def families(*, ipv4: bool, ipv6: bool) -> "tuple[Family, ...]":
+    """The address families that -4 and -6 choose; both where neither is given."""
+    from kmsdiag.model.target import Family
+
+    chosen = tuple(family for family, wanted in ((Family.IPV4, ipv4), (Family.IPV6, ipv6)) if wanted)
+    return chosen or tuple(Family)
+
+
 def finish(
     bundle: "Bundle",
     registry: "Registry",
@@ -126,8 +184,9 @@ def finish(
     plan: OutputPlan,
     fail_on: FailLevel,
     record: Path | None = None,
+    judge: "Callable[[Bundle], Report] | None" = None,
 ) -> int:
-    """Keep the bundle, judge it, write the report; the exit code."""
+    """Keep the bundle, judge it (as every command does, unless ``judge`` says how), write the report; the exit code."""
     from kmsdiag import bundle as bundles
     from kmsdiag import diagnosis
     from kmsdiag.policy import FailOn, exit_code
@@ -138,15 +197,20 @@ def finish(
             replace(record, bundles.encode(bundle))
         except OSError as error:
             problem = f"{record} can't be written: {error.strerror or error}"
-    report: Report = diagnosis.judge(bundle, registry, policy)
-    try:
-        plan.write(report)
-    except BrokenPipeError:
-        drop_stdout()
+    report = diagnosis.judge(bundle, registry, policy) if judge is None else judge(bundle)
+    write(plan, report)
     complain_about_broken(registry)
     if problem:
         raise UsageProblem(problem)
     return exit_code(report, FailOn(fail_on.value), configuration_at_fault=bool(registry.broken))
+
+
+def write(plan: OutputPlan, document: "Document") -> None:
+    """Write the document; a reader that has gone away is no error."""
+    try:
+        plan.write(document)
+    except BrokenPipeError:
+        drop_stdout()
 
 
 def complain_about_broken(registry: "Registry") -> None:

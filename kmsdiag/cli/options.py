@@ -16,11 +16,12 @@ class Format(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
     JSON = "json"
+    JUNIT = "junit"
 
     @property
     def suffix(self) -> str:
         """Ending of a file in this format."""
-        return {Format.TEXT: ".txt", Format.MARKDOWN: ".md", Format.JSON: ".json"}[self]
+        return {Format.TEXT: ".txt", Format.MARKDOWN: ".md", Format.JSON: ".json", Format.JUNIT: ".xml"}[self]
 
 
 class Color(StrEnum):
@@ -54,7 +55,7 @@ OutputOption = Annotated[
 ]
 OutputAllOption = Annotated[
     str | None,
-    typer.Option("-oA", metavar="PREFIX", help="Write PREFIX.txt, PREFIX.md and PREFIX.json as well."),
+    typer.Option("-oA", metavar="PREFIX", help="Write PREFIX.txt, .md, .json and .xml as well."),
 ]
 ColorOption = Annotated[
     Color,
@@ -112,4 +113,63 @@ WriteOption = Annotated[
 JobsOption = Annotated[
     int,
     typer.Option("--jobs", metavar="N", min=1, max=256, envvar="KMSDIAG_JOBS", help="Processes that read captures."),
+]
+ServerOption = Annotated[
+    list[str],
+    typer.Option(
+        "--server",
+        metavar="ADDR[:P]",
+        envvar="KMSDIAG_SERVER",
+        help="Ask this DNS server, or 'system' for this machine's resolvers; repeatable.",
+    ),
+]
+IPv4Option = Annotated[bool, typer.Option("-4", help="Only IPv4 addresses of the hosts.")]
+IPv6Option = Annotated[bool, typer.Option("-6", help="Only IPv6 addresses of the hosts.")]
+SourceOption = Annotated[
+    str, typer.Option("--source", metavar="ADDR", envvar="KMSDIAG_SOURCE", help="Ask from this local address.")
+]
+TriesOption = Annotated[
+    int,
+    typer.Option(
+        "--tries", metavar="N", min=1, max=100, envvar="KMSDIAG_TRIES", help="TCP connections to each address."
+    ),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.1,
+        max=120,
+        envvar="KMSDIAG_TIMEOUT",
+        help="Seconds to wait for one answer.",
+    ),
+]
+ConcurrencyOption = Annotated[
+    int,
+    typer.Option(
+        "--concurrency",
+        metavar="N",
+        min=1,
+        max=10_000,
+        envvar="KMSDIAG_CONCURRENCY",
+        help="Connections open at once.",
+    ),
+]
+NoClockOption = Annotated[bool, typer.Option("--no-clock", help="Do not compare clocks.")]
+NoTraceOption = Annotated[bool, typer.Option("--no-trace", help="Do not follow the way to silent hosts.")]
+VantageOption = Annotated[
+    str,
+    typer.Option("--vantage", metavar="LABEL", envvar="KMSDIAG_VANTAGE", help="Name of this place in the report."),
+]
+DeadlineOption = Annotated[
+    float,
+    typer.Option(
+        "--deadline",
+        metavar="SECONDS",
+        min=0.1,
+        max=86_400,
+        envvar="KMSDIAG_DEADLINE",
+        help="Seconds for the whole run.",
+    ),
 ]

@@ -9,19 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from kmsdiag.cli.errors import UsageProblem
-from kmsdiag.cli.options import Color, Format
+from kmsdiag.cli.options import Color, FailLevel, Format
 
 if TYPE_CHECKING:
-    from kmsdiag.model.report import Report
+    from kmsdiag.report.views import Document
 
 
 class OutputPlan:
     """The output options of one command, checked before any work is done."""
 
     def __init__(
-        self, *, form: Format | None, output: str | None, prefix: str | None, color: Color, verbosity: int
+        self,
+        *,
+        form: Format | None,
+        output: str | None,
+        prefix: str | None,
+        color: Color,
+        verbosity: int,
+        fail_on: FailLevel = FailLevel.ERROR,
     ) -> None:
         self._color = color
+        # Where nothing is to fail the command, JUnit still tells errors from the rest.
+        self._fail_on = FailLevel.ERROR if fail_on is FailLevel.NEVER else fail_on
         self._verbosity = verbosity
         self._file = None if output in (None, "-") else Path(str(output))
         self._form = form or _form_of(self._file) or Format.TEXT
@@ -30,19 +39,19 @@ class OutputPlan:
             if path is not None:
                 require_writable(path)
 
-    def write(self, report: "Report") -> None:
-        """Write the report everywhere it should go.
+    def write(self, document: "Document") -> None:
+        """Write the document everywhere it should go.
 
         Raises:
-            UsageProblem: a file can't be written; the report is on stdout then, so that nothing is lost.
+            UsageProblem: a file can't be written; the document is on stdout then, so that nothing is lost.
         """
         problems = []
         for form, path in self._all:
-            problems += _try_replace(path, _render(report, form, self._verbosity, 100))
+            problems += _try_replace(path, self._render(document, form))
         if self._file is not None:
-            problems += _try_replace(self._file, _render(report, self._form, self._verbosity, 100))
+            problems += _try_replace(self._file, self._render(document, self._form))
         if self._file is None or problems:
-            self._print(report)
+            self._print(document)
         if problems:
             raise UsageProblem(f"{problems[0]}; the report was written to stdout instead")
 
@@ -61,43 +70,42 @@ class OutputPlan:
         if problems:
             raise UsageProblem(f"{problems[0]}; it was written to stdout instead")
 
-    def _print(self, report: "Report") -> None:
+    def _print(self, document: "Document") -> None:
         if self._form is not Format.TEXT:
-            _write_text(sys.stdout, _render(report, self._form, self._verbosity, 100))
+            _write_text(sys.stdout, self._render(document, self._form))
             return
         unicode = can_show_unicode(sys.stdout)
         width = _width(sys.stdout)
         if not wants_color(self._color, sys.stdout):
-            _write_text(sys.stdout, _render(report, Format.TEXT, self._verbosity, width, unicode=unicode))
+            _write_text(sys.stdout, self._render(document, Format.TEXT, width, unicode=unicode))
             return
-        _print_colored(report, self._verbosity, width, unicode=unicode)
+        _print_colored(document, self._verbosity, width, unicode=unicode)
+
+    def _render(self, document: "Document", form: Format, width: int = 100, *, unicode: bool = True) -> str:
+        from kmsdiag.report import lines, views
+
+        match form:
+            case Format.TEXT:
+                return lines.plain(views.as_lines(document, verbosity=self._verbosity, width=width, unicode=unicode))
+            case Format.MARKDOWN:
+                return views.as_markdown(document)
+            case Format.JSON:
+                return views.as_json(document)
+            case Format.JUNIT:
+                from kmsdiag.model.finding import Severity
+
+                return views.as_junit(document, Severity(self._fail_on.value))
 
 
-def _print_colored(report: "Report", verbosity: int, width: int, *, unicode: bool) -> None:
+def _print_colored(document: "Document", verbosity: int, width: int, *, unicode: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from kmsdiag.report import text
+    from kmsdiag.report import lines, views
 
     console = Console(file=sys.stdout, force_terminal=True, highlight=False, soft_wrap=True, legacy_windows=False)
-    for line in text.render(report, verbosity=verbosity, width=width, unicode=unicode):
-        console.print(Text.assemble(*((piece.text, text.STYLES.get(piece.style, "")) for piece in line)))
-
-
-def _render(report: "Report", form: Format, verbosity: int, width: int, *, unicode: bool = True) -> str:
-    match form:
-        case Format.TEXT:
-            from kmsdiag.report import text
-
-            return text.plain(text.render(report, verbosity=verbosity, width=width, unicode=unicode))
-        case Format.MARKDOWN:
-            from kmsdiag.report import markdown
-
-            return markdown.render(report)
-        case Format.JSON:
-            from kmsdiag.report import json
-
-            return json.render(report)
+    for line in views.as_lines(document, verbosity=verbosity, width=width, unicode=unicode):
+        console.print(Text.assemble(*((piece.text, lines.STYLES.get(piece.style, "")) for piece in line)))
 
 
 def _form_of(path: Path | None) -> Format | None:

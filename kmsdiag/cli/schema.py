@@ -11,12 +11,15 @@ class Kind(StrEnum):
 
     REPORT = "report"
     BUNDLE = "bundle"
+    MERGED = "merged"
+    DIFF = "diff"
+    EXPECTED = "expected"
 
 
 def command(
     kind: Annotated[Kind, typer.Argument(help="Which file's schema.")] = Kind.REPORT,
 ) -> int:
-    """Print the JSON Schema (draft 2020-12) of a report or a bundle."""
+    """Print the JSON Schema (draft 2020-12) of a kind of file."""
     from importlib.resources import files
 
     file = files("kmsdiag.schemas") / f"{kind.value}.schema.json"

@@ -7,7 +7,7 @@ from kmsdiag.lab.dns import DnsBehaviour
 from kmsdiag.lab.rpc import Behaviour
 from kmsdiag.lab.world import LabHost, LabServer, Scenario
 from kmsdiag.model.answer import MachineAnswer
-from kmsdiag.model.target import Expected, HostSpec
+from kmsdiag.model.target import Expected, ExpectedHost
 
 _DNS: Final = "10.1.0.2"
 _DNS2: Final = "10.1.0.3"
@@ -103,7 +103,7 @@ SCENARIOS: Final = (
             _KMS1_SRV + "_vlmcs._tcp 3600 IN SRV 0 0 1688 desktop-17\n" + _KMS1_A + f"desktop-17 3600 IN A {_KMS2}\n"
         ),
         hosts=(LabHost(_KMS1, Behaviour.KMS), LabHost(_KMS2, Behaviour.KMS)),
-        expected=Expected(hosts=(HostSpec("kms1.contoso.example"),)),
+        expected=Expected(hosts=(ExpectedHost("kms1.contoso.example"),)),
     ),
     Scenario(
         name="cname_target",

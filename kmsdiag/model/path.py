@@ -17,7 +17,10 @@ class PathState(StrEnum):
 
 
 class StageResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One stage of a path. ``note`` is a word or two for the table; ``questions`` are what it rests on."""
+    """One stage of a path. ``note`` is a word or two for the table; ``questions`` are what it rests on.
+
+    ``server`` is the DNS server whose word it is, where one spoke or should have.
+    """
 
     stage: Stage
     state: State
@@ -25,6 +28,7 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     elapsed_ms: float | None = None
     note: str = ""
     questions: tuple[str, ...] = ()
+    server: str = ""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

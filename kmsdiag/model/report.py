@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from kmsdiag.model.audit import Audit, Change, WhatIf
 from kmsdiag.model.capture import (
     CapturedHost,
     CapturedLookup,
@@ -49,7 +50,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A finding with its texts filled in. ``behind`` names the path stage whose failure it only follows from."""
+    """A finding with its texts filled in.
+
+    ``behind`` names the path stage whose failure it only follows from; ``waived`` says why it does not count.
+    """
 
     code: str
     severity: Severity
@@ -59,6 +63,7 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     fixes: tuple[FixView, ...] = ()
     because: tuple[str, ...] = ()
     behind: str = ""
+    waived: str = ""
 
 
 class ResultView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -166,7 +171,10 @@ class CaptureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run. ``started`` and ``ended`` are UTC and come from the evidence, so a replay has the same."""
+    """One run. ``started`` and ``ended`` are UTC and come from the evidence, so a replay has the same.
+
+    ``audit`` is there where a whole plan was given, ``what_if`` where records were proposed.
+    """
 
     kmsdiag_report: int
     tool: str
@@ -182,3 +190,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     captures: CaptureView | None = None
     not_checked: tuple[NotChecked, ...] = ()
     interrupted: bool = False
+    audit: Audit | None = None
+    what_if: WhatIf | None = None
+    changes: tuple[Change, ...] = ()

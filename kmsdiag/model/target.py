@@ -87,11 +87,64 @@ class HostSpec(msgspec.Struct, frozen=True):
         return join_host_port(self.host, self.port)
 
 
-class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What should be found: KMS hosts, and how many Windows client machines shall activate."""
+class Product(StrEnum):
+    """What a KMS host activates; each has a host key and a count of its own."""
 
-    hosts: tuple[HostSpec, ...] = ()
+    WINDOWS = "windows"
+    OFFICE = "office"
+
+
+class ExpectedHost(HostSpec, frozen=True, omit_defaults=True):
+    """A KMS host that should be published.
+
+    ``domains`` are those that should name it (none: any of them); ``addresses``, ``priority`` and ``weight`` are what
+    it should have there, where that is laid down.
+    """
+
+    # By a factory, so that it is never left out where it is written: what stands in a file need not be known by heart.
+    port: Unsigned16 = msgspec.field(default_factory=lambda: KMS_PORT)
+    serves: tuple[Product, ...] = tuple(Product)
+    domains: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    priority: Unsigned16 | None = None
+    weight: Unsigned16 | None = None
+
+
+Machines = Annotated[int, msgspec.Meta(ge=0, le=100_000_000)]
+"""How many machines are planned."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A place with machines that look for their host in one domain, at these DNS servers (none: any).
+
+    ``client`` and ``server`` are Windows machines; ``office`` are those with a volume-licensed Office.
+    """
+
+    name: str
+    domain: str
+    servers: tuple[str, ...] = ()
+    client: Machines = 0
+    server: Machines = 0
+    office: Machines = 0
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """A network (``10.1.0.0/16``) of a site from which activation must work; ``name`` may be a vantage's label."""
+
+    name: str
+    address: str
+    site: str
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What should be found. ``machines`` are Windows clients in all; ``planned``: the rest comes from a whole plan."""
+
+    hosts: tuple[ExpectedHost, ...] = ()
     machines: int | None = None
+    planned: bool = False
+    max_hosts: int | None = None
+    sites: tuple[Site, ...] = ()
+    networks: tuple[Network, ...] = ()
 
 
 class CaptureFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -207,6 +260,16 @@ def _split_port(text: str, default: int, what: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise TargetError(f"{port!r} in {text!r} is no port: give a number from 1 to 65535")
     return host, int(port)
+
+
+def expected_host(text: str) -> ExpectedHost:
+    """A host as :func:`parse_host` reads it, expected in any domain.
+
+    Raises:
+        TargetError: see there.
+    """
+    spec = parse_host(text)
+    return ExpectedHost(spec.host, spec.port)
 
 
 def parse_host(text: str) -> HostSpec:

@@ -1,20 +1,23 @@
-"""Report and bundle as JSON, and the JSON Schemas of both."""
+"""Reports and other documents as JSON, and the JSON Schemas of all files."""
 
 import json
 
 import msgspec
 
 from kmsdiag.bundle import Bundle
+from kmsdiag.expected import ExpectedFile
+from kmsdiag.model.difference import Difference
+from kmsdiag.model.merged import Merged
 from kmsdiag.model.report import Report
 from kmsdiag.report.words import visible
 
 
-def render(report: Report) -> str:
-    """The whole report, indented; the same report gives the same text.
+def render(document: Report | Merged | Difference) -> str:
+    """The whole document, indented; the same document gives the same text.
 
     What acts in a terminal (JSON itself escapes only a part of it) is escaped as JSON does: no value changes.
     """
-    text = msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2).decode()
+    text = msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=2).decode()
     return "\n".join(map(_inert, text.split("\n"))) + "\n"
 
 
@@ -27,7 +30,8 @@ def _inert(line: str) -> str:
 def schemas() -> dict[str, str]:
     """JSON Schema (draft 2020-12) of each kind of file, by name."""
     made = {}
-    for name, kind in (("report", Report), ("bundle", Bundle)):
+    kinds = {"report": Report, "bundle": Bundle, "merged": Merged, "diff": Difference, "expected": ExpectedFile}
+    for name, kind in kinds.items():
         schema = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": f"kmsdiag {name}",

@@ -35,12 +35,12 @@ class Shown(NamedTuple):
 
 
 def noteworthy(report: Report, at_least: Severity) -> list[tuple[FindingView, ResultView]]:
-    """Findings from a severity on, gravest first; what only follows from a failing stage is left out."""
+    """Findings from a severity on, gravest first; what follows from a failing stage, or is waived, is left out."""
     pairs = [
         (finding, result)
         for result in report.results
         for finding in result.findings
-        if finding.severity.rank >= at_least.rank and not finding.behind
+        if finding.severity.rank >= at_least.rank and not finding.behind and not finding.waived
     ]
     return sorted(pairs, key=lambda pair: -pair[0].severity.rank)
 
@@ -113,9 +113,9 @@ def _clients(path: Path) -> str:
     return ", ".join(f"{number:,} {words[state]}" for state, number in counts.items() if number)
 
 
-def used_columns(rows: Sequence[Row]) -> list[int]:
-    """Columns of the table of paths that hold anything."""
-    return [column for column in range(len(PATH_HEADERS)) if any(row.cells[column] for row in rows)]
+def used_columns(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Columns of a table that hold anything."""
+    return [column for column, cells in enumerate(zip(*rows, strict=True)) if any(cells)]
 
 
 def _cell(state: State, note: str, elapsed_ms: float | None) -> str:

@@ -1,10 +1,11 @@
 """The report as Markdown, ready for a ticket."""
 
 import re
+from collections.abc import Sequence
 
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.report import CaptureView, Report
-from kmsdiag.report import captures, layout
+from kmsdiag.report import captures, layout, plan
 from kmsdiag.report.words import visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")
@@ -15,11 +16,11 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", visible(text)).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")
 
 
-def _code(text: str) -> str:
+def code(*lines: str) -> str:
     """A fenced block that its content can't end."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    longest = max((len(run) for line in lines for run in re.findall(r"`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{visible(text)}\n{fence}"
+    return "\n".join((fence, *map(visible, lines), fence))
 
 
 def render(report: Report) -> str:
@@ -37,20 +38,25 @@ def render(report: Report) -> str:
         out.append("")
         for fix in cause.fixes:
             out += [f"   {escape(fix.text)}, {escape(fix.where)}:", ""]
-            out += [f"   {line}" for line in _code(fix.command).splitlines()] + [""]
+            out += [f"   {line}" for line in code(fix.command).splitlines()] + [""]
     if verdict.impact:
         out += ["## Who is hit", "", *(f"- {escape(layout.impact_words(impact))}" for impact in verdict.impact), ""]
     rows = layout.path_rows(report.paths)
     if rows:
-        used = layout.used_columns(rows)
-        out += ["## Paths", "", _row([layout.PATH_HEADERS[column] for column in used]), _row(["---"] * len(used))]
-        out += [_row([escape(row.cells[column]) for column in used]) for row in rows] + [""]
-    out += _findings(report)
+        used = layout.used_columns([row.cells for row in rows])
+        out += [
+            "## Paths",
+            "",
+            table_row([layout.PATH_HEADERS[column] for column in used]),
+            table_row(["---"] * len(used)),
+        ]
+        out += [table_row([escape(row.cells[column]) for column in used]) for row in rows] + [""]
+    out += [*_what_if(report), *_audit(report), *_changes(report), *_findings(report)]
     for matrix in report.dns:
         headers, cells = layout.matrix_rows(matrix)
         out += [f"## DNS servers and records of {escape(matrix.domain)}", ""]
-        out += [_row([escape(one) for one in headers]), _row(["---"] * len(headers))]
-        out += [_row([escape(one) for one in row]) for row in cells] + [""]
+        out += [table_row([escape(one) for one in headers]), table_row(["---"] * len(headers))]
+        out += [table_row([escape(one) for one in row]) for row in cells] + [""]
     if report.captures is not None:
         out += _captures(report.captures)
     if report.not_checked:
@@ -89,10 +95,58 @@ def _findings(report: Report) -> list[str]:
 def _captures(view: CaptureView) -> list[str]:
     out: list[str] = []
     for table in captures.tables(view):
-        out += [f"## {table.title}", "", _row(table.headers), _row(["---"] * len(table.headers))]
-        out += [_row([escape(cell) for cell in row]) for row in table.rows] + [""]
-    return [*out, "Everything this rests on, in Wireshark:", "", *_code(view.filter).splitlines(), ""]
+        out += [f"## {table.title}", "", table_row(table.headers), table_row(["---"] * len(table.headers))]
+        out += [table_row([escape(cell) for cell in row]) for row in table.rows] + [""]
+    return [*out, "Everything this rests on, in Wireshark:", "", code(view.filter), ""]
 
 
-def _row(cells: "list[str] | tuple[str, ...]") -> str:
+def _what_if(report: Report) -> list[str]:
+    """Proposed records: shares by generation, who moves, what is lost."""
+    if report.what_if is None:
+        return []
+    out = ["## What if", "", f"{escape(plan.what_if_headline(report.what_if))}:", ""]
+    out += [code(*report.what_if.records), ""]
+    for shift in report.what_if.domains:
+        out += [f"## Clients of {escape(shift.domain)}", ""]
+        rows = plan.share_rows(shift)
+        used = layout.used_columns(rows)
+        if rows:
+            out += [table_row([plan.SHARE_HEADERS[column] for column in used]), table_row(["---"] * len(used))]
+            out += [table_row([escape(row[column]) for column in used]) for row in rows] + [""]
+        out += [f"- {label}: {escape(text)}" for label, text in plan.shift_lines(shift)] + [""]
+    effects = [plan.effect_words(effect) for effect in report.what_if.effects]
+    if effects:
+        out += ["## What changes", "", *(f"- **{word}**: {escape(what)}" for word, what in effects), ""]
+    return out
+
+
+def _audit(report: Report) -> list[str]:
+    """Every requirement with its state; waivers."""
+    if report.audit is None:
+        return []
+    out = ["## Expected state", "", f"{plan.requirement_counts(report)}.", ""]
+    rows = plan.requirement_rows(report)
+    if rows:
+        out += [table_row(("state", "requirement", "why")), table_row(["---"] * 3)]
+        out += [table_row((escape(row.mark), escape(row.what), escape(row.why))) for row in rows] + [""]
+    if report.audit.waivers:
+        out += [f"- {escape(plan.waiver_words(waiver))}" for waiver in report.audit.waivers] + [""]
+    return out
+
+
+def _changes(report: Report) -> list[str]:
+    """Commands with their way back, for a change request."""
+    if not report.changes:
+        return []
+    out = ["## Changes", "", "They would bring the expected state; kmsdiag makes none of them.", ""]
+    for number, change in enumerate(report.changes, 1):
+        out += [f"**{number}. {escape(change.what)}**", ""]
+        for step in change.steps:
+            for words, lines in (("", step.do), ("and back, ", step.undo)):
+                out += [f"{words}{escape(step.where)}:", "", code(*lines), ""]
+    return out
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a table; the cells are escaped already."""
     return "| " + " | ".join(cells) + " |"

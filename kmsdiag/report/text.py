@@ -1,20 +1,13 @@
-"""The report for a terminal: verdict first, at most 25 lines; then failing checks; then what was not checked.
+"""The report for a terminal: verdict first, at most 25 lines; then failing checks; then what was not checked."""
 
-Lines are made of styled pieces, so that colour is somebody else's business and the text is the same without.
-"""
+from collections.abc import Sequence
 
-import textwrap
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
+from kmsdiag.model.audit import RequirementState, WaiverUse
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.path import Cause, FixView, VerdictState
 from kmsdiag.model.report import Report
-from kmsdiag.report import captures, layout
-from kmsdiag.report.words import visible
-
-LABEL = 9
-"""Width of the column of labels."""
+from kmsdiag.report import captures, layout, plan
+from kmsdiag.report.lines import LABEL, Line, Piece, Writer
 
 MOST_CAUSES = 4
 MOST_FIXES = 2
@@ -26,82 +19,24 @@ LEAST_ROWS = 3
 SCREEN = 25
 """Lines that the verdict and the table of paths are meant to have at most."""
 
-_ASCII = str.maketrans(
-    {"✔": "+", "✖": "x", "▲": "!", "‼": "!", "–": "-", "→": ">", "…": "...", "─": "-", "└": "`", "·": "-", "±": "+-"}
-)
-
-
-class Piece(NamedTuple):
-    """Text and the name of its style: "" or one of the names in :data:`STYLES`."""
-
-    text: str
-    style: str = ""
-
-
-Line = tuple[Piece, ...]
-
-STYLES = {
-    "ok": "green",
-    "healthy": "bold green",
-    "info": "cyan",
-    "not_assessed": "dim",
-    "unknown": "bold",
-    "warning": "yellow",
-    "degraded": "bold yellow",
-    "error": "red",
-    "broken": "bold red",
-    "crashed": "bold magenta",
-    "label": "dim",
-    "command": "bold",
-}
-"""Style names and what rich makes of them."""
-
-
-def plain(lines: Iterable[Line]) -> str:
-    """The text without styles."""
-    return "".join("".join(piece.text for piece in line) + "\n" for line in lines)
-
 
 def render(report: Report, *, verbosity: int = 0, width: int = 100, unicode: bool = True) -> list[Line]:
     """The report as lines. ``verbosity`` 1 shows all findings, 2 also what each rests on."""
-    writer = _Writer(width)
+    writer = Writer(width)
     _verdict(writer, report)
+    _what_if(writer, report)
+    _audit(writer, report, verbosity)
+    _changes(writer, report)
     _findings(writer, report, verbosity)
     _servers(writer, report, verbosity)
     _captures(writer, report, verbosity)
     _not_checked(writer, report, verbosity)
     writer.line()
     writer.text("", layout.counts_words(report), style="label")
-    lines = [tuple(Piece(visible(piece.text), piece.style) for piece in line) for line in writer.lines]
-    if unicode:
-        return lines
-    return [
-        tuple(Piece(piece.text.translate(_ASCII).encode("ascii", "replace").decode(), piece.style) for piece in line)
-        for line in lines
-    ]
+    return writer.lines(unicode=unicode)
 
 
-class _Writer:
-    """Collects lines with a column of labels; long text is wrapped, commands are not."""
-
-    def __init__(self, width: int) -> None:
-        self.lines: list[Line] = []
-        self._width = max(60, width)
-
-    def line(self, *pieces: Piece) -> None:
-        self.lines.append(pieces)
-
-    def text(self, label: str, text: str, *, style: str = "", indent: int = LABEL) -> None:
-        wrapped = textwrap.wrap(text, self._width - indent - 2, break_long_words=False, break_on_hyphens=False)
-        for number, part in enumerate(wrapped or [""]):
-            head = f"  {label}" if number == 0 and label else ""
-            self.line(Piece(head.ljust(indent + 2), "label"), Piece(part, style))
-
-    def command(self, command: str) -> None:
-        self.line(Piece(" " * (LABEL + 6)), Piece(command, "command"))
-
-
-def _verdict(writer: _Writer, report: Report) -> None:
+def _verdict(writer: Writer, report: Report) -> None:
     verdict = report.verdict
     symbol, word = layout.MARKS[verdict.state.value]
     writer.line(Piece(f"{symbol} {word}", verdict.state.value), Piece(f"  {verdict.headline}"))
@@ -135,7 +70,7 @@ def _numbered(causes: Sequence[Cause], number: int) -> str:
     return f"[{number}] " if len(causes) > 1 else ""
 
 
-def _shows(writer: _Writer, causes: Sequence[Cause]) -> None:
+def _shows(writer: Writer, causes: Sequence[Cause]) -> None:
     """What clients show, the same codes once for all causes that lead to them."""
     said: dict[str, list[int]] = {}
     for number, cause in enumerate(causes, 1):
@@ -147,7 +82,7 @@ def _shows(writer: _Writer, causes: Sequence[Cause]) -> None:
         writer.text("shows" if number == 0 else "", prefix + words)
 
 
-def _do(writer: _Writer, causes: Sequence[Cause]) -> None:
+def _do(writer: Writer, causes: Sequence[Cause]) -> None:
     # The first screen has room for few steps; the rest stands with the findings.
     most = MOST_FIXES if len(causes) == 1 else 1
     first = True
@@ -157,41 +92,89 @@ def _do(writer: _Writer, causes: Sequence[Cause]) -> None:
             first = False
 
 
-def _fix(writer: _Writer, label: str, number: str, fix: FixView) -> None:
+def _fix(writer: Writer, label: str, number: str, fix: FixView) -> None:
     writer.text(label, f"{number}{fix.text}, {fix.where}:" if fix.command else f"{number}{fix.text}")
     if fix.command:
         writer.command(fix.command)
 
 
-def _paths(writer: _Writer, report: Report) -> None:
-    from tabulate import tabulate
-
+def _paths(writer: Writer, report: Report) -> None:
     rows = layout.path_rows(report.paths)
     if not rows:
         return
     writer.line()
-    most = MOST_ROWS if report.captures is None else max(LEAST_ROWS, min(MOST_ROWS, SCREEN - len(writer.lines) - 3))
+    most = MOST_ROWS if report.captures is None else max(LEAST_ROWS, min(MOST_ROWS, SCREEN - writer.length - 3))
     shown = rows[:most]
-    cells = [[visible(cell) for cell in row.cells] for row in shown]
-    used = layout.used_columns(shown)
-    table = tabulate(
-        [[row[column] for column in used] for row in cells],
-        headers=[layout.PATH_HEADERS[column] for column in used],
-        tablefmt="simple",
-        disable_numparse=True,
-    ).splitlines()
-    for number, text in enumerate(table):
-        style = (
-            "label"
-            if number < 2
-            else {"ok": "", "fail": "error", "partial": "warning"}.get(shown[number - 2].state.value, "not_assessed")
-        )
-        writer.line(Piece("  "), Piece(text.rstrip(), style))
+    styles = {"ok": "", "fail": "error", "partial": "warning"}
+    writer.table(
+        layout.PATH_HEADERS, [row.cells for row in shown], [styles.get(row.state, "not_assessed") for row in shown]
+    )
     if len(rows) > len(shown):
         writer.line(Piece(f"  … and {len(rows) - len(shown)} more ways; --format json lists all", "label"))
 
 
-def _findings(writer: _Writer, report: Report, verbosity: int) -> None:
+def _what_if(writer: Writer, report: Report) -> None:
+    """Proposed records: shares by generation, who moves, what is lost."""
+    if report.what_if is None:
+        return
+    writer.line()
+    writer.line(Piece("what if"), Piece(f"  {plan.what_if_headline(report.what_if)}"))
+    for record in report.what_if.records[:MOST_ROWS]:
+        writer.line(Piece(" " * (LABEL + 2)), Piece(record, "command"))
+    if len(report.what_if.records) > MOST_ROWS:
+        writer.text("", f"and {len(report.what_if.records) - MOST_ROWS} more (--format json lists all)", style="label")
+    for shift in report.what_if.domains:
+        writer.line()
+        writer.line(Piece(f"  clients of {shift.domain}", "label"))
+        writer.table(plan.SHARE_HEADERS, plan.share_rows(shift))
+        _labelled(writer, plan.shift_lines(shift))
+    if report.what_if.effects:
+        writer.line()
+        _labelled(writer, [plan.effect_words(effect) for effect in report.what_if.effects])
+
+
+def _labelled(writer: Writer, lines: Sequence[tuple[str, str]]) -> None:
+    before = ""
+    for label, text in lines:
+        writer.text("" if label == before else label, text)
+        before = label
+
+
+def _audit(writer: Writer, report: Report, verbosity: int) -> None:
+    """Requirements that are not met, and with verbosity those that are; waivers that matter."""
+    if report.audit is None:
+        return
+    writer.line()
+    writer.line(Piece("expected"), Piece(f"  {plan.requirement_counts(report)}"))
+    for row in plan.requirement_rows(report):
+        if row.requirement.state is RequirementState.PASS and not verbosity:
+            continue
+        writer.line(Piece(f"  {row.mark}", plan.STYLES[row.requirement.state]), Piece(f"  {row.what}"))
+        if row.why:
+            writer.text("", row.why, style="label")
+    for waiver in report.audit.waivers:
+        if verbosity or waiver.use is not WaiverUse.NOT_NEEDED:
+            writer.text("waiver", plan.waiver_words(waiver), style="label")
+
+
+def _changes(writer: Writer, report: Report) -> None:
+    """What would bring reality to the expected state, each with its way back."""
+    if not report.changes:
+        return
+    writer.line()
+    writer.line(Piece("changes"), Piece("  that would bring the expected state; kmsdiag makes none of them"))
+    for number, change in enumerate(report.changes, 1):
+        writer.text(str(number), change.what)
+        for step in change.steps:
+            writer.text("", f"{step.where}:", style="label")
+            for line in step.do:
+                writer.command(line)
+            writer.text("", "and back:", style="label")
+            for line in step.undo:
+                writer.command(line)
+
+
+def _findings(writer: Writer, report: Report, verbosity: int) -> None:
     for result in layout.crashes(report):
         writer.line()
         text = f"{result.check} ({result.subject}) crashed, the other checks are not affected: {result.reason}"
@@ -219,50 +202,38 @@ def _findings(writer: _Writer, report: Report, verbosity: int) -> None:
             writer.text("", f"and {more} more like this (-v shows them all)", style="label")
 
 
-def _servers(writer: _Writer, report: Report, verbosity: int) -> None:
+def _servers(writer: Writer, report: Report, verbosity: int) -> None:
     """Servers against records, where they differ."""
-    from tabulate import tabulate
-
     shown = report.dns if verbosity else report.dns[:MOST_CAUSES]
     for matrix in shown:
         writer.line()
         writer.line(Piece(f"  DNS servers and records of {matrix.domain}", "label"))
-        headers, rows = layout.matrix_rows(matrix)
-        table = tabulate([[visible(cell) for cell in row] for row in rows], headers=headers, disable_numparse=True)
-        for text in table.splitlines():
-            writer.line(Piece("  "), Piece(text.rstrip()))
+        writer.table(*layout.matrix_rows(matrix))
     if len(report.dns) > len(shown):
         writer.text("", f"and {len(report.dns) - len(shown)} more domains (-v shows them all)", style="label", indent=2)
 
 
-def _captures(writer: _Writer, report: Report, verbosity: int) -> None:
+def _captures(writer: Writer, report: Report, verbosity: int) -> None:
     """Tables about packet captures: who failed, at which host, what DNS said, where to look in Wireshark."""
-    from tabulate import tabulate
-
     if report.captures is None:
         return
     for table in captures.tables(report.captures):
         shown = table.rows if verbosity else table.rows[:MOST_ROWS]
-        cells = [[visible(cell) for cell in row] for row in shown]
-        used = [column for column in range(len(table.headers)) if any(row[column] for row in cells)]
         writer.line()
         writer.line(Piece(f"  {table.title}", "label"))
-        headers = [table.headers[column] for column in used]
-        text = tabulate([[row[column] for column in used] for row in cells], headers=headers, disable_numparse=True)
-        for line in text.splitlines():
-            writer.line(Piece("  "), Piece(line.rstrip()))
+        writer.table(table.headers, shown)
         if len(table.rows) > len(shown):
             more = f"and {len(table.rows) - len(shown):,} more (-v shows them all)"
             writer.text("", more, style="label", indent=2)
     writer.line()
     writer.text("", "everything this rests on, in Wireshark:", style="label", indent=2)
-    writer.command(visible(report.captures.filter))
+    writer.command(report.captures.filter)
     if report.captures.examples:
         writer.text("", "one conversation, frame by frame:", style="label", indent=2)
         writer.command(f"kmsdiag analyze <captures> --show {report.captures.examples[0].number}")
 
 
-def _not_checked(writer: _Writer, report: Report, verbosity: int) -> None:
+def _not_checked(writer: Writer, report: Report, verbosity: int) -> None:
     missing = report.not_checked
     if not missing:
         return
