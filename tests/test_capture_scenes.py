@@ -167,5 +167,5 @@ def test_what_can_not_be_read_twice(name: str) -> None:
     command = [sys.executable, "-m", "kmsdiag", "analyze", "-", "--conversations", "json"]
     with Path(path).open("rb") as file:
         piped = subprocess.run(command, stdin=file, capture_output=True, timeout=60, check=True)
-    found = [(one["client"], one["host"], one["outcome"]) for one in json.loads(piped.stdout)]
+    found = [(one["client"], one["host"], one["outcome"]) for one in json.loads(piped.stdout)["conversations"]]
     assert found == [(one.client, one.host, one.outcome) for one in analysed([path]).conversations]

@@ -463,6 +463,7 @@ def captured_worlds() -> Iterator[tuple[str, World]]:
     yield "tcp.unreachable", met(ConversationOutcome.UNREACHABLE)
     for one_code, known in HRESULTS.items():
         yield f"answer.{known.name}", met(ConversationOutcome.HOST_REFUSED, hresult=one_code)
+    yield "answer.refused_unread", met(ConversationOutcome.HOST_REFUSED, hresult="")
     silent = Traffic().srv(CONTOSO, published, record("kms2"), clients=[CLIENT])
     silent.name("kms1.contoso.example", K1).name("kms2.contoso.example", K2)
     silent.talk(CLIENT, K1, "unanswered").talk(CLIENT, K2, "unanswered")

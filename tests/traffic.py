@@ -104,7 +104,8 @@ class Traffic:
             ConversationOutcome.BELOW_THRESHOLD,
             ConversationOutcome.HOST_REFUSED,
         )
-        code = hresult or ("0xC004F042" if ended is ConversationOutcome.HOST_REFUSED else "0x00000000")
+        usual = "0xC004F042" if ended is ConversationOutcome.HOST_REFUSED else "0x00000000"
+        code = usual if hresult is None else hresult
         open_ = ended.stage is not Stage.TCP or ended is ConversationOutcome.CONNECT_ONLY
         started = AT + datetime.timedelta(seconds=at)
         first, last = Frame(0, self._frame), Frame(0, self._frame + 9)

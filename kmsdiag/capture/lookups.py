@@ -250,6 +250,10 @@ class Lookups:
 
     # asking
 
+    def targets(self) -> set[str]:
+        """Names that SRV records point to."""
+        return {record.target for said in self._said for record in said.records}
+
     def frames(self, keys: Collection[Key]) -> list[int]:
         """Refs of the frames with questions and answers of these keys."""
         return [ref for key in keys for ref in self._events.get(key, ())[::4]]

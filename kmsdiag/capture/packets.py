@@ -4,6 +4,7 @@ A capture that is all KMS has millions of segments; kept as objects they would c
 each. As columns they cost 80 bytes besides their payload, and are sorted, compared and carried along by numpy.
 """
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -171,6 +172,7 @@ def address_text(high: int, low: int) -> str:
     return str(ipaddress.IPv6Address(high << 64 | low))
 
 
+@functools.lru_cache(maxsize=65_536)
 def text_words(text: str) -> tuple[int, int]:
     """The words of an address in text.
 

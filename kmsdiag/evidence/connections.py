@@ -5,14 +5,16 @@ Such a log has no bytes. What it can't say is *not known*: neither a failure nor
 """
 
 import datetime
-from collections.abc import Iterator, Sequence
+import functools
+import math
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from kmsdiag.capture.digest import moment
-from kmsdiag.model.capture import Conversation, Exchange, Frame, Lack, Rung
+from kmsdiag.capture.digest import CODE, LACKS, frame_of, moment
+from kmsdiag.capture.packets import text_words
+from kmsdiag.model.capture import Conversation, Exchange, Lack, Rung
 from kmsdiag.model.outcome import ConversationOutcome as Outcome
-from kmsdiag.wire.frames import number_of, part_of
 from kmsdiag.wire.streams import KMS_PORTS
 
 PATIENCE: Final = 2_000_000_000
@@ -101,7 +103,7 @@ class End(NamedTuple):
 
 
 class Connection:
-    """Lines of the logs about one connection, in any order."""
+    """Lines of the logs about one connection, in any order. ``kms`` is whether it has to do with KMS."""
 
     __slots__ = ("calls", "client", "client_port", "first", "host", "host_port", "kms", "last", "life")
 
@@ -110,7 +112,7 @@ class Connection:
         self.host, self.host_port = host
         self.first = self.last = -1
         self.kms = self.host_port in KMS_PORTS
-        self.calls: list[Call] = []
+        self.calls: tuple[Call, ...] = ()
         self.life: Life | None = None
 
     def add(self, what: Call | Life) -> None:
@@ -118,24 +120,73 @@ class Connection:
         if isinstance(what, Life):
             self.life = what
         else:
-            self.calls.append(what)
+            self.calls += (what,)
         self.first = what.ref if self.first < 0 else min(self.first, what.ref)
         self.last = max(self.last, what.ref)
 
 
-def judge(link: Connection, end: int, program: str) -> Conversation | None:
-    """What became of a connection; None where it has nothing to do with KMS. ``end`` is the logs' last time."""
-    if not link.kms or (link.life is None and not link.calls):
-        return None
+class Verdict(NamedTuple):
+    """What became of a connection, and of each of its requests."""
+
+    how: End
+    requests: tuple[tuple[Call, End], ...]
+    lacks: frozenset[Lack]
+
+
+def judge(link: Connection, end: int, program: str) -> Verdict:
+    """What became of a connection. ``end`` is the logs' last time, ``program`` whose logs they are."""
     life = link.life
-    exchanges = tuple(_exchanges(link, program))
-    if exchanges:
-        worst = min(exchanges, key=lambda one: _WORST.index(one.outcome))
-        how = End(worst.outcome, worst.detail)
+    calls = [call for call in link.calls if not call.bind]
+    requests = tuple((call, _request(call, life, len(calls), program)) for call in calls)
+    if requests:
+        how = min((one for _call, one in requests), key=lambda one: _WORST.index(one.outcome))
     else:
         how = _ending(link, end, program)
+    lacks = {Lack.SUMMARY, *_lacks(life)}
+    if how.lack is not None:
+        lacks.add(how.lack)
+    return Verdict(how, requests, frozenset(lacks))
+
+
+def rows_of(link: Connection, verdict: Verdict) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+    """The same as rows of a digest: what :func:`conversation_of` would come to there, in a tenth of the time."""
+    answered = any(_is_answered(call, how) for call, how in verdict.requests)
+    row = (
+        link.first,
+        _times(link)[0] // 1000,
+        *text_words(link.client),
+        *text_words(link.host),
+        -1,
+        -1,
+        -1,
+        link.client_port,
+        link.host_port,
+        min(len(verdict.requests), 0xFFFF),
+        0,
+        CODE[verdict.how.outcome],
+        _bits(verdict.lacks),
+        answered or verdict.how.outcome is Outcome.BOUND,
+    )
+    exchanges = [
+        (link.first, -1 if call.elapsed is None else call.elapsed // 1000, math.nan, -1, -1, -1, -1)
+        for call, _how in verdict.requests
+    ]
+    return row, exchanges
+
+
+def _is_answered(call: Call, how: End) -> bool:
+    return call.reply is Reply.GIVEN and how.outcome in (Outcome.NOT_KNOWN, Outcome.HOST_REFUSED)
+
+
+@functools.lru_cache(maxsize=64)
+def _bits(lacks: frozenset[Lack]) -> int:
+    return sum(1 << LACKS.index(lack) for lack in lacks)
+
+
+def conversation_of(link: Connection, verdict: Verdict) -> Conversation:
+    """A connection and its verdict as a conversation, with a ladder of what the logs say."""
+    life = link.life
     started, ended = _times(link)
-    lacks = {Lack.SUMMARY, *_lacks(life), *([how.lack] if how.lack is not None else [])}
     return Conversation(
         number=0,
         tap=0,
@@ -145,17 +196,28 @@ def judge(link: Connection, end: int, program: str) -> Conversation | None:
         host_port=link.host_port,
         started=_moment(started),
         ended=_moment(ended),
-        first=_frame(link.first),
-        last=_frame(link.last),
-        outcome=how.outcome,
+        first=frame_of(link.first),
+        last=frame_of(link.last),
+        outcome=verdict.how.outcome,
         frames=len(link.calls) + (life is not None),
         syns=0 if life is None else life.syns,
-        exchanges=exchanges,
-        detail=how.detail,
+        exchanges=tuple(_exchange(call, how) for call, how in verdict.requests),
+        detail=verdict.how.detail,
         closed_by=life.closer.value if life is not None and life.closer in (Closer.CLIENT, Closer.HOST) else "",
         reset=life is not None and life.reset,
-        lacks=tuple(lack for lack in Lack if lack in lacks),
+        lacks=tuple(lack for lack in Lack if lack in verdict.lacks),
         ladder=_ladder(link, started),
+    )
+
+
+def _exchange(call: Call, how: End) -> Exchange:
+    return Exchange(
+        outcome=how.outcome,
+        request=frame_of(call.ref),
+        response=None if call.reply is Reply.NOT_LOGGED else frame_of(call.ref),
+        at=_moment(call.at),
+        elapsed_ms=None if call.elapsed is None else round(call.elapsed / 1e6, 3),
+        detail=how.detail,
     )
 
 
@@ -170,10 +232,6 @@ def _moment(at: int) -> datetime.datetime:
     return moment(at // 1000)
 
 
-def _frame(ref: int) -> Frame:
-    return Frame(part_of(ref), number_of(ref))
-
-
 def _lacks(life: Life | None) -> Iterator[Lack]:
     if life is None:
         return
@@ -184,20 +242,6 @@ def _lacks(life: Life | None) -> Iterator[Lack]:
 
 
 # ---------------------------------------------------------------------------------------------------- requests
-
-
-def _exchanges(link: Connection, program: str) -> Iterator[Exchange]:
-    requests = [call for call in link.calls if not call.bind]
-    for call in requests:
-        how = _request(call, link.life, len(requests), program)
-        yield Exchange(
-            outcome=how.outcome,
-            request=_frame(call.ref),
-            response=None if call.reply is Reply.NOT_LOGGED else _frame(call.ref),
-            at=_moment(call.at),
-            elapsed_ms=None if call.elapsed is None else round(call.elapsed / 1e6, 3),
-            detail=how.detail,
-        )
 
 
 def _request(call: Call, life: Life | None, requests: int, program: str) -> End:
@@ -326,7 +370,7 @@ def _ladder(link: Connection, started: int) -> tuple[Rung, ...]:
     if life is not None:
         after = round((life.ended - started) / 1e6, 3)
         rungs.append(
-            Rung(frame=_frame(life.ref), after_ms=after, sender="client", what="connection", detail=life.words)
+            Rung(frame=frame_of(life.ref), after_ms=after, sender="client", what="connection", detail=life.words)
         )
     return tuple(rungs)
 
@@ -338,14 +382,9 @@ def _rung(call: Call, started: int) -> Rung:
     took = "" if call.elapsed is None else f" after {call.elapsed / 1e6:.1f} ms"
     size = "" if call.size < 0 else f", {call.size} stub bytes"
     return Rung(
-        frame=_frame(call.ref),
+        frame=frame_of(call.ref),
         after_ms=round((call.at - started) / 1e6, 3),
         sender="client",
         what="bind" if call.bind else "request",
         detail=f"{call.reply.value}{took}{size}",
     )
-
-
-def in_order(links: Sequence[Connection]) -> list[Connection]:
-    """Connections by their first lines, as conversations are numbered."""
-    return sorted(links, key=lambda link: link.first)

@@ -5,7 +5,7 @@ import functools
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from kmsdiag.capture.found import Discovery
 from kmsdiag.capture.lookups import OVER_TCP, PORTS, SERVICE, Key, Lookups, Said, Transaction
@@ -30,6 +30,16 @@ _OUTCOMES: Final = {
 _PLAIN: Final = re.compile(r"[ -~]*")
 
 
+class Wanted(NamedTuple):
+    """Questions for addresses that count: of these names, or answered by these addresses."""
+
+    pattern: re.Pattern[bytes] | None
+
+    def may_be(self, line: bytes) -> bool:
+        """Whether a line holds one of them."""
+        return self.pattern is not None and self.pattern.search(line.lower()) is not None
+
+
 class LineError(ValueError):
     """A line that does not say what it should; the text says why."""
 
@@ -48,6 +58,14 @@ class Gathered:
         self.flows = False
         self.begins: int | None = None
         self.ends: int | None = None
+
+    def wanted(self, names: Iterable[str]) -> Wanted:
+        """What to look for among questions for addresses: targets of SRV records, KMS hosts, and further names."""
+        texts = {name.lower() for name in names} | self.lookups.targets()
+        for host in {link.host for link in self.connections.values() if link.kms}:
+            texts |= {host, ipaddress.ip_address(host).exploded}
+        found = b"|".join(re.escape(text.encode()) for text in sorted(texts))
+        return Wanted(re.compile(found) if found else None)
 
     def saw(self, at: int) -> None:
         """Take down a time."""
