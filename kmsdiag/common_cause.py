@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from kmsdiag.model.merged import CauseKind
 from kmsdiag.model.outcome import DnsOutcome, Stage, State
-from kmsdiag.model.path import Path, PathState
+from kmsdiag.model.path import Path, PathState, Route
 from kmsdiag.model.report import Report
-from kmsdiag.model.target import SYSTEM, join_host_port
+from kmsdiag.model.target import SYSTEM, as_address, join_host_port
 from kmsdiag.path import NOWHERE
 
 ABSENT: Final = "absent"
@@ -56,7 +56,10 @@ class Suspect(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """One failure at one place (a number). ``servers`` are the DNS servers that may have had a part in it."""
+    """One failure at one place (a number). ``servers`` are the DNS servers that may have had a part in it.
+
+    ``partly``: others at that place did not meet it.
+    """
 
     vantage: int
     way: Way
@@ -65,6 +68,7 @@ class Trouble(NamedTuple):
     note: str
     address: str
     servers: Servers
+    partly: bool = False
 
 
 class Found(NamedTuple):
@@ -82,6 +86,8 @@ class Sightings:
     def __init__(self) -> None:
         self._fails: dict[Thing, list[Trouble]] = {}
         self._works: dict[Thing, dict[int, Servers]] = {}
+        self._partly: dict[Thing, dict[int, Servers]] = {}
+        self._names: dict[tuple[str, int], str] = {}
         self._named: dict[Way, dict[int, frozenset[Servers]]] = {}
         self._answered: dict[str, dict[int, frozenset[Servers]]] = {}
         self._usable: dict[str, set[Way]] = {}
@@ -130,15 +136,23 @@ class Sightings:
                 elif stage.state is State.FAIL:
                     self._fail(thing, Trouble(vantage, path.key, Stage.NAME, stage.outcome, stage.note, "", own))
         for route in path.routes:
-            for stage in route.stages:
-                thing = (stage.stage.value, route.address, str(path.port))
-                if stage.state is State.OK:
-                    self._work(thing, vantage, servers)
-                elif stage.state is State.FAIL:
-                    trouble = Trouble(vantage, path.key, stage.stage, stage.outcome, stage.note, route.address, servers)
-                    self._fail(thing, trouble)
-            if route.state is State.OK:
-                self._work((Stage.CLOCK.value, route.address, str(path.port)), vantage, servers)
+            self._route(vantage, path, route, servers)
+
+    def _route(self, vantage: int, path: Path, route: Route, servers: Servers) -> None:
+        if as_address(path.target) is None:
+            known = self._names.setdefault((route.address, path.port), path.target)
+            self._names[route.address, path.port] = min(known, path.target)
+        for stage in route.stages:
+            thing = (stage.stage.value, route.address, str(path.port))
+            if stage.state is State.OK:
+                self._work(thing, vantage, servers)
+            elif stage.state is State.FAIL:
+                seen = Trouble(vantage, path.key, stage.stage, stage.outcome, stage.note, route.address, servers)
+                self._fail(thing, seen._replace(partly=stage.partly))
+            if stage.partly:
+                self._partly.setdefault(thing, {})[vantage] = servers
+        if route.state is State.OK:
+            self._work((Stage.CLOCK.value, route.address, str(path.port)), vantage, servers)
 
     def _work(self, thing: Thing, vantage: int, servers: Servers) -> None:
         known = self._works.setdefault(thing, {})
@@ -179,10 +193,13 @@ class Sightings:
         suspects: list[tuple[Suspect, ...]] = []
         working: list[Mapping[int, Servers]] = []
         for thing, same in sorted(fails.items()):
-            for trouble, who in zip(same, self._suspects(same, works.get(thing, {})), strict=True):
-                troubles.append(trouble)
-                suspects.append(who)
-                working.append(works.get(thing, {}))
+            whole = works.get(thing, {})
+            # A host that serves some clients of a place is cleared of what hits all of another, not of what hits some.
+            for partly, known in ((False, self._partly.get(thing, {}) | whole), (True, whole)):
+                own = [trouble for trouble in same if trouble.partly is partly]
+                troubles += own
+                suspects += self._suspects(own, known)
+                working += [known] * len(own)
         found = []
         for suspect, numbers in cover(suspects):
             explained = tuple(troubles[number] for number in numbers)
@@ -199,7 +216,7 @@ class Sightings:
         for trouble in same:
             found = [Suspect(CauseKind.SERVER, server) for server in self._suspect_servers(trouble, works, serving)]
             if not works:
-                found.append(_itself(trouble))
+                found.append(self._itself(trouble))
             elif trouble.vantage not in works and (not found or trouble.outcome in _CUT_OFF):
                 found.append(Suspect(CauseKind.VANTAGE, str(trouble.vantage)))
                 found += [
@@ -209,10 +226,17 @@ class Sightings:
                 ]
             yield tuple(found) or (Suspect(CauseKind.VANTAGE, str(trouble.vantage)),)
 
+    def _itself(self, trouble: Trouble) -> Suspect:
+        """What is tested, as the cause: where it works for nobody. A bare address is called by its name, if known."""
+        domain, target, port = trouble.way
+        if target == NOWHERE:
+            return Suspect(CauseKind.DOMAIN, domain)
+        return Suspect(CauseKind.HOST, join_host_port(self._names.get((target, port), target), port))
+
     def _suspect_servers(self, trouble: Trouble, works: Mapping[int, Servers], serving: Servers) -> list[str]:
         if trouble.stage in (Stage.SRV, Stage.NAME) and (works or trouble.outcome not in ABSENCE):
             return sorted(trouble.servers - serving)
-        if works or trouble.stage is Stage.SRV:
+        if works or trouble.partly or trouble.stage is Stage.SRV:
             return []
         # Nobody gets through to the host, and this server is alone in naming it: the record may be what is wrong.
         others = self._left_out.get(trouble.way, frozenset())
@@ -244,14 +268,6 @@ def _servers(path: Path, resolvers: Servers) -> frozenset[Servers]:
 @functools.lru_cache(maxsize=64)
 def _together(asked: frozenset[Servers]) -> Servers:
     return frozenset().union(*asked)
-
-
-def _itself(trouble: Trouble) -> Suspect:
-    """What is tested, as the cause: where it works for nobody."""
-    domain, target, port = trouble.way
-    if target == NOWHERE:
-        return Suspect(CauseKind.DOMAIN, domain)
-    return Suspect(CauseKind.HOST, join_host_port(target, port))
 
 
 _ORDER = {kind: number for number, kind in enumerate(CauseKind)}

@@ -18,7 +18,7 @@ from kmsdiag.model.difference import (
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.path import Path, PathState, VerdictState
 from kmsdiag.model.report import FindingView, Report, ResultView
-from kmsdiag.model.target import SubjectKind, Target, join_host_port
+from kmsdiag.model.target import SubjectKind, join_host_port
 from kmsdiag.path import NOWHERE
 from kmsdiag.version import VERSION
 
@@ -101,7 +101,7 @@ def _side(report: Report, source: str) -> Side:
 
 def _reasons(before: Report, after: Report, sources: tuple[str, str]) -> tuple[str, ...]:
     reasons = []
-    if not _asked(before.target) & _asked(after.target) and (_asked(before.target) or _asked(after.target)):
+    if not _asked(before) & _asked(after) and (_asked(before) or _asked(after)):
         reasons.append("no domain and no host is in both")
     for report, source in zip((before, after), sources, strict=True):
         if report.verdict.state is VerdictState.UNKNOWN:
@@ -119,16 +119,17 @@ def _notes(before: Report, after: Report) -> tuple[str, ...]:
     if after.started < before.started:
         notes.append("the new report was made before the old one")
     for one, other, which in ((before, after, "old"), (after, before, "new")):
-        only = sorted(_asked(one.target) - _asked(other.target))
+        only = sorted(_asked(one) - _asked(other))
         if only:
             more = f" and {len(only) - 3} more" if len(only) > 3 else ""
             notes.append(f"only in the {which} report, and not compared: {', '.join(only[:3])}{more}")
     return tuple(notes)
 
 
-def _asked(target: Target) -> frozenset[str]:
-    """Domains and hosts that a run was asked about."""
-    return frozenset({*target.domains, *map(str, target.hosts)})
+def _asked(report: Report) -> frozenset[str]:
+    """Domains and hosts that a run was asked about; captures are asked about all that they show."""
+    shown = map(_thing, report.paths) if report.captures is not None else ()
+    return frozenset({*report.target.domains, *map(str, report.target.hosts), *shown})
 
 
 def _verdict(before: Report, after: Report) -> Iterator[Change]:
@@ -140,7 +141,7 @@ def _verdict(before: Report, after: Report) -> Iterator[Change]:
 
 
 def _paths(before: Report, after: Report) -> Iterator[Change]:
-    alone = _asked(before.target) ^ _asked(after.target)
+    alone = _asked(before) ^ _asked(after)
     old, new = ({_key(path): path for path in report.paths if _thing(path) not in alone} for report in (before, after))
     for key in sorted(old.keys() | new.keys()):
         yield from _path_change(old.get(key), new.get(key))
@@ -208,7 +209,7 @@ _FindingKey = tuple[str, str, str]
 
 def _findings(before: Report, after: Report) -> Iterator[Change]:
     """Findings that came or went. Where the check did not look, nothing is known to be gone or new."""
-    alone = _asked(before.target) ^ _asked(after.target)
+    alone = _asked(before) ^ _asked(after)
     old, new = _grave(before, alone), _grave(after, alone)
     had, have = _results(before), _results(after)
     for key in sorted(old.keys() - new.keys()):

@@ -8,8 +8,9 @@ from typing import Final
 from kmsdiag import discovery
 from kmsdiag.common_cause import ABSENCE, ABSENT, Found, Sightings, Suspect, Trouble, Way
 from kmsdiag.knowledge.causes import CAUSES
-from kmsdiag.knowledge.common_causes import TEXTS
+from kmsdiag.knowledge.common_causes import ASKED, TEXTS
 from kmsdiag.model.audit import RequirementState
+from kmsdiag.model.capture import Channel
 from kmsdiag.model.finding import Args, Scalar, Severity
 from kmsdiag.model.merged import (
     MERGED_FORMAT,
@@ -21,10 +22,11 @@ from kmsdiag.model.merged import (
     VantageView,
     WayView,
 )
-from kmsdiag.model.outcome import Stage, State
+from kmsdiag.model.outcome import ConversationOutcome, Stage, State
 from kmsdiag.model.path import ClientCode, Path, PathState, VerdictState
-from kmsdiag.model.report import Report
+from kmsdiag.model.report import FILES, Report
 from kmsdiag.model.target import SYSTEM, TargetError, join_host_port, parse_server
+from kmsdiag.observed import CODES
 from kmsdiag.path import NOWHERE
 from kmsdiag.report.words import fill, fill_fixes
 from kmsdiag.version import VERSION
@@ -55,7 +57,7 @@ class Merger:
         number = len(self._vantages)
         severities = Counter(finding.severity for result in report.results for finding in result.findings)
         view = VantageView(
-            label=self._label(report.vantage.label, source),
+            label=self._label(_stem(source) if report.vantage.label == FILES else report.vantage.label, source),
             source=source,
             state=report.verdict.state,
             headline=report.verdict.headline,
@@ -86,8 +88,7 @@ class Merger:
 
     def miss(self, source: str, problem: str) -> None:
         """A place whose file tells nothing: no data. ``problem`` is one line that says why."""
-        name = source.replace("\\", "/").rpartition("/")[2]
-        label = self._label(name.rpartition(".")[0] or name, source)
+        label = self._label(_stem(source), source)
         self._vantages.append(VantageView(label=label, source=source, state=VerdictState.UNKNOWN, problem=problem))
 
     def picture(self) -> Merged:
@@ -184,11 +185,12 @@ class Merger:
         first = found.troubles[0]
         vantages = self._names(sorted({trouble.vantage for trouble in found.troubles}))
         works_at = self._names(found.works_at)
-        text = TEXTS[kind]
+        text = (ASKED if kind in ASKED and _answers(found) else TEXTS)[kind]
         args = {
             "name": self._name(found.suspect),
             "place": self._place(found.suspect),
             "what": _shorten(_what(found), 3, "; "),
+            "how": _how(found),
             "who": _who(len(vantages)),
             "vantages": _shorten(vantages),
             "contrast": self._contrast(found, works_at),
@@ -219,6 +221,8 @@ class Merger:
     def _contrast(self, found: Found, works_at: Sequence[str]) -> str:
         if not works_at:
             words = "No place is known where it works."
+            if any(trouble.partly for trouble in found.troubles):
+                words = "Other clients there do not have it."
             if found.suspect.kind is CauseKind.SERVER and found.troubles[0].stage is not Stage.SRV:
                 words = "No other server names that host."
         elif found.suspect.kind is CauseKind.SERVER:
@@ -250,10 +254,18 @@ def _failed(report: Report) -> Iterator[Severity]:
             yield one.severity
 
 
+def _stem(source: str) -> str:
+    """The name of a file without folder and ending."""
+    name = source.replace("\\", "/").rpartition("/")[2]
+    return name.rpartition(".")[0] or name
+
+
 def _servers(report: Report) -> tuple[str, ...]:
-    """The DNS servers that were asked, with the machine's own in place of ``system``."""
+    """The DNS servers that were asked, the machine's own in place of ``system``, then those of captured clients."""
     own = report.target.resolvers or report.vantage.resolvers
-    asked = (one for server in report.target.servers for one in (own if server == SYSTEM else (server,)))
+    asked = [one for server in report.target.servers for one in (own if server == SYSTEM else (server,))]
+    if report.captures is not None:
+        asked += [lookup.server for lookup in report.captures.lookups if lookup.channel is Channel.DNS]
     return tuple(dict.fromkeys(asked))
 
 
@@ -281,6 +293,18 @@ def _host(way: Way) -> str:
     return join_host_port(target, port)
 
 
+def _answers(found: Found) -> bool:
+    """Whether all the trouble comes after the bind."""
+    return all(trouble.stage in (Stage.REQUEST, Stage.ANSWER) for trouble in found.troubles)
+
+
+def _how(found: Found) -> str:
+    """What is wrong with a host."""
+    if any(trouble.partly for trouble in found.troubles):
+        return "works for some of its clients only"
+    return "is reached and activates nobody" if _answers(found) else "works from nowhere"
+
+
 def _who(count: int) -> str:
     return {1: "The one place", 2: "Both places"}.get(count, f"All {count} places")
 
@@ -291,6 +315,8 @@ def _screen(troubles: Iterable[Trouble]) -> ClientCode | None:
         code = f"{trouble.stage}.{trouble.outcome}"
         if trouble.stage is Stage.NAME:
             code = "name.no_address" if trouble.outcome in ABSENCE else "name.lookup_failed"
+        elif code not in CAUSES and trouble.outcome in set(ConversationOutcome):
+            code = CODES.get(ConversationOutcome(trouble.outcome), code)
         if code in CAUSES and CAUSES[code].screen is not None:
             return CAUSES[code].screen
     return None
@@ -317,7 +343,7 @@ def _of_host(trouble: Trouble) -> str:
         return f"{_host(trouble.way)} is not named"
     if trouble.stage is Stage.NAME:
         return f"{_host(trouble.way)} has no address ({how})"
-    return f"{_host(trouble.way)} ({trouble.address}) fails at {trouble.stage} ({how})"
+    return f"{_named(trouble)} fails at {trouble.stage} ({how})"
 
 
 def _of_server(trouble: Trouble) -> str:
@@ -329,7 +355,12 @@ def _of_server(trouble: Trouble) -> str:
         return f"does not name {_host(trouble.way)}, which works elsewhere"
     if trouble.stage is Stage.NAME:
         return f"has no address of {_host(trouble.way)} ({how})"
-    return f"leads to {_host(trouble.way)} ({trouble.address}), which fails at {trouble.stage} ({how})"
+    return f"leads to {_named(trouble)}, which fails at {trouble.stage} ({how})"
+
+
+def _named(trouble: Trouble) -> str:
+    """A host with the address at which it was met, unless that is its name."""
+    return _host(trouble.way) + (f" ({trouble.address})" if trouble.address != trouble.way[1] else "")
 
 
 def _command_args(found: Found) -> Args:

@@ -27,7 +27,7 @@ Names = Mapping[Port, Sequence[tuple[str, str]]]
 """Domain and target that DNS gives for an address and port, several where several domains name it."""
 
 _O = ConversationOutcome
-_CODES = {
+CODES = {
     _O.UNANSWERED: "tcp.timeout",
     _O.REFUSED: "tcp.refused",
     _O.UNREACHABLE: "tcp.unreachable",
@@ -179,6 +179,7 @@ def _dns_stage(stage: Stage, lookup: CapturedLookup) -> StageResult:
         outcome=outcome.value,
         elapsed_ms=None if lookup.elapsed_ms is None else lookup.elapsed_ms.median,
         note=words.get(outcome, outcome.value.upper()),
+        server=lookup.server,
     )
 
 
@@ -272,7 +273,13 @@ def _stages(host: CapturedHost, contacts: Sequence[Contact]) -> tuple[StageResul
             worst = Counter(failed).most_common(1)[0][0]
             share = f"{len(failed)}/{len(known)} " if len(failed) < len(known) else ""
             found.append(
-                StageResult(stage=stage, state=State.FAIL, outcome=worst.value, note=f"{share}{_NOTES[worst]}")
+                StageResult(
+                    stage=stage,
+                    state=State.FAIL,
+                    outcome=worst.value,
+                    note=f"{share}{_NOTES[worst]}",
+                    failing=(len(failed), len(known)),
+                )
             )
         elif beyond and stage is not Stage.REQUEST:
             ms = None if spread is None else spread.median
@@ -328,7 +335,7 @@ def _faults(
             "address": host.address,
             **_details(outcome, host, seen),
         }
-        code = _CODES[outcome]
+        code = CODES[outcome]
         if outcome is _O.HOST_REFUSED:
             code = f"answer.{HRESULTS[hresult].name}" if hresult in HRESULTS else code
             if hresult:

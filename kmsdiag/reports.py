@@ -10,6 +10,7 @@ import msgspec
 
 from kmsdiag import bundle, diagnosis, registry
 from kmsdiag.bundle import BundleError
+from kmsdiag.model.capture import FoundBy
 from kmsdiag.model.report import REPORT_FORMAT, Report
 from kmsdiag.policy import Policy
 from kmsdiag.registry import Registry
@@ -137,3 +138,6 @@ def _require_sound(report: Report) -> None:
     for number, matrix in enumerate(report.dns):
         if any(len(row.cells) != len(matrix.records) for row in matrix.rows):
             raise ReportError(f"it is damaged: a row that does not fit its records - at `$.dns[{number}]`")
+    for number, host in enumerate(report.captures.hosts if report.captures is not None else ()):
+        for way in host.found_by.keys() - set(FoundBy):
+            raise ReportError(f"it is damaged: {way!r} is no FoundBy - at `$.captures.hosts[{number}]`")

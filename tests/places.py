@@ -7,6 +7,7 @@ from kmsdiag.model.outcome import DnsOutcome, TcpOutcome
 from kmsdiag.model.report import Report, Vantage
 from kmsdiag.registry import Registry
 from tests.conftest import DOMAIN, World, record
+from tests.traffic import Traffic
 
 KMS1, KMS2, OLD = "10.1.0.8", "10.1.0.9", "10.1.0.99"
 """Addresses of two hosts that work, and of one that is gone."""
@@ -47,3 +48,21 @@ def stale(server: str = STALE) -> World:
 def no_dns(server: str = GOOD, outcome: DnsOutcome = DnsOutcome.TIMEOUT) -> World:
     """The DNS server gives no records."""
     return World(DOMAIN, servers=(server,)).srv(outcome=outcome, server=server)
+
+
+CLIENTS = [f"10.2.0.{number}" for number in range(11, 21)]
+"""Clients whose packets a capture holds."""
+
+
+def captured(traffic: Traffic) -> World:
+    """What one place captured, and nothing that was asked from there."""
+    return World().captures(traffic.answer())
+
+
+def many_ends() -> Traffic:
+    """Clients of two hosts: some activate, and others fail in one way each; one domain has no record."""
+    traffic = Traffic().srv(DOMAIN, record("kms1"), clients=CLIENTS[:9]).name(f"kms1.{DOMAIN}", KMS1)
+    traffic.srv("corp.example", clients=CLIENTS[9:])
+    for client, end in zip(CLIENTS, ("unanswered", "bind_nak", "request_reset", "host_refused"), strict=False):
+        traffic.talk(client, KMS1, end)
+    return traffic.talks(CLIENTS[4:7], KMS1).talks(CLIENTS[7:9], KMS2, "below_threshold", count=3, required=25)

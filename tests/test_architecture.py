@@ -130,6 +130,7 @@ MAY_IMPORT = {
         "kmsdiag.discovery",
         "kmsdiag.knowledge",
         "kmsdiag.model",
+        "kmsdiag.observed",
         "kmsdiag.path",
         "kmsdiag.report.words",
         "kmsdiag.version",

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,22 @@ class TestReport:
         first = run(capsys, three, "--record", kept)
         three.unlink()
         assert run(capsys, kept) == first
+
+    def test_as_junit(self, three: Path, capsys: Capture) -> None:
+        code, out, err = run(capsys, three, "--format", "junit")
+        assert (code, err) == (1, "")
+        ways = ET.fromstring(out).findall("testsuite[@name='kmsdiag.ways']/testcase")
+        assert [way.get("name") for way in ways] == ["198.51.100.20:1688"]
+        assert ways[0].find("failure") is not None
+
+    def test_what_fails_in_junit_is_what_fails_the_command(self, capsys: Capture) -> None:
+        scene = SCENES / "retries-and-renewals.pcap"
+
+        def failures(level: str) -> int:
+            _code, out, _err = run(capsys, scene, "--format", "junit", "--fail-on", level)
+            return len(ET.fromstring(out).findall("testsuite[@name!='kmsdiag.ways']/testcase/failure"))
+
+        assert (failures("error"), failures("warning")) == (1, 2)
 
     def test_expected_hosts(self, three: Path, capsys: Capture) -> None:
         found = report(capsys, three, "--expect-host", "198.51.100.99")

@@ -12,6 +12,8 @@ from tests.labruns import runs
 from tests.places import HQ, blocked, healthy, seen
 from tests.test_compare import one, report, untested
 
+SCENES = Path(__file__).parent.parent / "fixtures/pcap"
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +87,20 @@ def test_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["worse"][1]["host"] == "kms1.contoso.example:1688"
     assert main(["diff", "good.json", "bad.json", "-oA", "d"]) == 1
     assert {path.name for path in Path().iterdir()} >= {"d.txt", "d.md", "d.json", "d.xml"}
+
+
+def test_captures(capsys: pytest.CaptureFixture[str]) -> None:
+    for scene, option in (("retries-and-renewals", "--record"), ("version-6", "-o")):
+        main(["analyze", str(SCENES / f"{scene}.pcap"), "--format", "json", option, f"{scene}.json"])
+    capsys.readouterr()
+    assert main(["diff", "retries-and-renewals.json", "retries-and-renewals.json"]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    assert main(["diff", "version-6.json", "retries-and-renewals.json", "--format", "json"]) == 1
+    worse = [change["what"] for change in json.loads(capsys.readouterr().out)["worse"]]
+    assert worse == [
+        "verdict: healthy → degraded",
+        "198.51.100.20:1688: ok → partial",
+        "new: capture_refusals.other_product (captures)",
+    ]
+    assert main(["diff", "retries-and-renewals.json", "version-6.json", "--format", "junit"]) == 0
+    assert "<failure" not in capsys.readouterr().out

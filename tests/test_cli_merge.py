@@ -16,19 +16,27 @@ from kmsdiag.report import json as rendered
 from tests.labruns import runs
 from tests.places import BRANCH, DEPOT, HQ, blocked, healthy, seen, stale
 
+SCENES = Path(__file__).parent.parent / "fixtures/pcap"
+
 Write = Callable[..., str]
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes a report, or bytes, to a file of an empty working folder; its name."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def write(folder: Path) -> Write:
+    """Writes a report, or bytes, to a file of the working folder; its name."""
 
     def write(name: str, content: Report | bytes) -> str:
         data = content if isinstance(content, bytes) else rendered.render(content).encode()
-        Path(name).write_bytes(data)
+        (folder / name).write_bytes(data)
         return name
 
     return write
@@ -69,6 +77,42 @@ def test_bundles_and_reports_together(write: Write, capsys: pytest.CaptureFixtur
     both = json.loads(capsys.readouterr().out)
     assert [view["label"] for view in both["vantages"]] == ["lab", "lab#2"]
     assert (both["ways"], both["causes"]) == (reports["ways"], reports["causes"])
+
+
+@pytest.fixture
+def captures(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Files of what is recorded about two captures, and the report about a third."""
+    names = []
+    for scene, option in (("retries-and-renewals", "--record"), ("version-6", "--record"), ("syn-unanswered", "-o")):
+        main(["analyze", str(SCENES / f"{scene}.pcap"), "--format", "json", option, str(folder / f"{scene}.json")])
+        names.append(f"{scene}.json")
+    capsys.readouterr()
+    return names
+
+
+def test_captures(captures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["merge", *captures, "--format", "json"]) == 1
+    out, err = capsys.readouterr()
+    picture = json.loads(out)
+    assert err == ""
+    assert [view["label"] for view in picture["vantages"]] == ["retries-and-renewals", "version-6", "syn-unanswered"]
+    assert causes(out) == [("vantage", "retries-and-renewals"), ("vantage", "syn-unanswered")]
+    (way,) = picture["ways"]
+    assert (way["domain"], way["target"], way["port"]) == ("–", "198.51.100.20", 1688)
+    last = {label: one["stages"][-1] for one in way["outcomes"] for label in one["vantages"]}
+    assert {label: (cell["stage"], cell["state"]) for label, cell in last.items()} == {
+        "retries-and-renewals": ("answer", "fail"),
+        "version-6": ("answer", "ok"),
+        "syn-unanswered": ("tcp", "fail"),
+    }
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "junit"])
+def test_captures_in_every_format(captures: list[str], form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["merge", *captures, "--format", form]) == 1
+    out, _err = capsys.readouterr()
+    assert "fails at answer (1/2 refused)" in out
+    assert "198.51.100.20:1688" in out
 
 
 @pytest.mark.parametrize(

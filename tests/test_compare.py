@@ -16,6 +16,8 @@ from kmsdiag.model.request import RpcBind, SrvQuery, TcpConnect
 from kmsdiag.registry import Registry, discover
 from tests.conftest import AT, DOMAIN, World, record
 from tests.labruns import NAMES, runs
+from tests.places import CLIENTS, captured
+from tests.traffic import Traffic
 
 K1, K2 = "10.1.0.8", "10.1.0.9"
 WAY = f"{DOMAIN} → kms1.{DOMAIN}:1688"
@@ -357,3 +359,69 @@ def test_every_scenario_is_no_worse_than_itself(name: str) -> None:
     assert difference_of(same, same).state is (
         DifferenceState.NOT_COMPARABLE if same.verdict.state is VerdictState.UNKNOWN else DifferenceState.NO_WORSE
     )
+
+
+# -------------------------------------------------------------------------------------------------------- captures
+
+
+def shown(*ends: str, host: str = K1, domain: str = "") -> World:
+    """Captures of clients of one host, each with its end; with a domain, they were told of it as kms1."""
+    traffic = Traffic()
+    if domain:
+        traffic.srv(domain, record("kms1"), clients=CLIENTS[: len(ends)]).name(f"kms1.{DOMAIN}", host)
+    for client, end in zip(CLIENTS, ends, strict=False):
+        traffic.talk(client, host, end, count=3, required=25)
+    return captured(traffic)
+
+
+def test_captures_of_the_same_are_no_change() -> None:
+    same = report(shown("activated", "host_refused"), "capture_refusals")
+    assert difference_of(same, same).state is DifferenceState.NO_WORSE
+    assert changes(same, same) == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        (("below_threshold",), "fails at answer (count too low)"),
+        (("request_reset",), "fails at request (reset)"),
+        (("unanswered",), "fails at tcp (silent)"),
+        (("activated", "host_refused"), "partial"),
+    ],
+)
+def test_captured_clients_fare_worse_and_better(ends: tuple[str, ...], words: str) -> None:
+    good, bad = shown("activated"), shown(*ends)
+    assert paths(good, bad) == [Change(f"{K1}:1688: ok → {words}", better=False)]
+    assert paths(bad, good) == [Change(f"{K1}:1688: {words} → ok", better=True)]
+
+
+def test_findings_about_captures_come_and_go() -> None:
+    good, bad = (report(shown(end), "capture_refusals") for end in ("activated", "host_refused"))
+    (found,) = (change for change in difference_of(good, bad).worse if change.kind is ChangeKind.FINDING)
+    assert (found.what, found.code) == (
+        "new: capture_refusals.other_product (captures)",
+        "capture_refusals.other_product",
+    )
+
+
+def test_a_host_that_only_one_of_two_captures_shows_is_no_change() -> None:
+    both = captured(Traffic().talk(CLIENTS[0], K1).talk(CLIENTS[1], K2))
+    found = difference_of(report(shown("activated")), report(both))
+    assert found.state is DifferenceState.NO_WORSE
+    assert (found.worse, found.better, found.changed) == ((), (), ())
+    assert found.notes == (f"only in the new report, and not compared: {K2}:1688",)
+
+
+def test_captures_that_show_nothing_in_common() -> None:
+    found = difference_of(report(shown("activated")), report(shown("activated", host=K2)))
+    assert found.state is DifferenceState.NOT_COMPARABLE
+    assert found.reasons == ("no domain and no host is in both",)
+
+
+def test_a_capture_beside_a_run_about_the_domain_it_shows() -> None:
+    found = difference_of(report(one()), report(shown("below_threshold", domain=DOMAIN)))
+    assert [change.what for change in found.worse] == [
+        "verdict: healthy → broken",
+        f"{WAY}: ok → fails at answer (count too low)",
+    ]
+    assert [(change.domain, change.host) for change in found.worse][1] == (DOMAIN, f"kms1.{DOMAIN}:1688")

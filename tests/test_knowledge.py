@@ -11,7 +11,7 @@ import pytest
 from kmsdiag.knowledge import icmp, limits
 from kmsdiag.knowledge.causes import CAUSES, CauseText
 from kmsdiag.knowledge.clouds import CLOUD_HOSTS
-from kmsdiag.knowledge.common_causes import TEXTS
+from kmsdiag.knowledge.common_causes import ASKED, TEXTS
 from kmsdiag.knowledge.hresults import HRESULTS, HResult, decode
 from kmsdiag.model.answer import Icmp
 from kmsdiag.model.fix import Fix, Where
@@ -30,7 +30,7 @@ def all_fixes() -> Iterator[Fix]:
     """Every next step there is: of causes, common causes and checks."""
     for cause in CAUSES.values():
         yield from cause.fixes
-    for common in TEXTS.values():
+    for common in (*TEXTS.values(), *ASKED.values()):
         yield from common.fixes
     for check in discover().checks:
         for code in check.module.META.codes.values():

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from kmsdiag import compare
 from kmsdiag.merge import Merger
+from kmsdiag.model.answer import SrvRecord
 from kmsdiag.model.audit import Audit, Requirement, RequirementState
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.merged import CauseKind, CommonCause, Merged, Outcome
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
-from kmsdiag.model.path import PathState, VerdictState
-from kmsdiag.model.report import Report
+from kmsdiag.model.path import Basis, ClientCode, PathState, VerdictState
+from kmsdiag.model.report import FILES, Report
 from kmsdiag.model.request import SrvQuery
 from kmsdiag.model.target import HostSpec
 from kmsdiag.report import json as rendered
@@ -24,6 +25,7 @@ from tests.conftest import AT, DOMAIN, World, record
 from tests.labruns import NAMES, hostile_report, runs
 from tests.places import (
     BRANCH,
+    CLIENTS,
     DEPOT,
     GOOD,
     HQ,
@@ -33,12 +35,14 @@ from tests.places import (
     STALE,
     asking,
     blocked,
+    captured,
     healthy,
     no_dns,
     seen,
     stale,
 )
-from tests.test_reports import JSON_VALUES, PLACES, changed, read
+from tests.test_reports import CAPTURED, IN_CAPTURES, JSON_VALUES, PLACES, captured_report, changed, read
+from tests.traffic import Traffic
 
 KMS = f"kms1.{DOMAIN}:1688"
 GONE = f"kms-old.{DOMAIN}:1688"
@@ -419,6 +423,116 @@ def test_the_picture_is_the_same_each_time() -> None:
     for report in reports:
         merger.add(report, f"{report.vantage.label}.json")
     assert merger.picture() == merger.picture() == merged(*reports)
+
+
+# -------------------------------------------------------------------------------------------------------- captures
+
+
+def busy(*ends: str) -> World:
+    """Captured clients of one host that they know without DNS, each with its end."""
+    traffic = Traffic()
+    for client, end in zip(CLIENTS, ends, strict=False):
+        traffic.talk(client, KMS1, end, found="nothing", count=3, required=25)
+    return captured(traffic)
+
+
+class TestCaptures:
+    def test_a_way_without_a_domain_with_its_stages(self) -> None:
+        picture = merged(seen(busy("activated"), "a"), seen(busy("request_reset"), "b"))
+        (way,) = picture.ways
+        assert (way.domain, way.target, way.port) == ("–", KMS1, 1688)
+        cells = {
+            label: [(cell.stage, cell.state) for cell in one.stages]
+            for label, one in outcomes(picture, f"{KMS1}:1688").items()
+        }
+        assert cells == {
+            "a": [(Stage.TCP, State.OK), (Stage.RPC, State.OK), (Stage.ANSWER, State.OK)],
+            "b": [(Stage.TCP, State.OK), (Stage.RPC, State.OK), (Stage.REQUEST, State.FAIL)],
+        }
+
+    def test_a_host_that_activates_nobody(self) -> None:
+        cause = only(merged(seen(busy("below_threshold"), "a"), seen(busy("below_threshold"), "b")))
+        assert (cause.kind, cause.name, cause.vantages) == (CauseKind.HOST, f"{KMS1}:1688", ("a", "b"))
+        assert cause.headline == (
+            f"KMS host {KMS1}:1688 is reached and activates nobody: {KMS1}:1688 fails at answer (count too low)"
+        )
+        assert cause.screen == ClientCode("0xC004F038", Basis.DOCUMENTED)
+        assert cause.fixes[0].command == "slmgr /dlv"
+        assert not any("Test-NetConnection" in fix.command for fix in cause.fixes), "the port is open"
+
+    def test_the_code_of_a_captured_failure_is_that_of_its_cause(self) -> None:
+        cause = only(merged(seen(busy("unanswered"), "a")))
+        assert cause.screen == ClientCode("0xC004F074", Basis.DOCUMENTED)
+        assert cause.headline == f"KMS host {KMS1}:1688 works from nowhere: {KMS1}:1688 fails at tcp (silent)"
+
+    def test_a_host_that_fails_some_clients_of_each_place_is_one_cause(self) -> None:
+        cause = only(
+            merged(seen(busy("activated", "host_refused"), "a"), seen(busy("host_refused", *["activated"] * 3), "b"))
+        )
+        assert (cause.kind, cause.vantages, cause.works_at) == (CauseKind.HOST, ("a", "b"), ())
+        assert cause.headline.startswith(f"KMS host {KMS1}:1688 works for some of its clients only: ")
+        assert "fails at answer (1/2 refused); " in cause.headline
+        assert cause.text == "Seen from a, b. Other clients there do not have it."
+
+    def test_some_clients_of_one_place_where_all_of_another_succeed(self) -> None:
+        cause = only(merged(seen(busy("activated", "host_refused"), "a"), seen(busy("activated"), "b")))
+        assert (cause.kind, cause.name, cause.works_at) == (CauseKind.VANTAGE, "a", ("b",))
+        assert cause.text.startswith("The trouble is with the clients at a, or on the way from there. ")
+        assert cause.fixes[0].command == "slmgr /dlv"
+
+    def test_a_host_that_some_clients_reach_is_not_why_another_place_is_cut_off(self) -> None:
+        picture = merged(seen(busy("activated", "unanswered"), "a"), seen(busy("unanswered"), "b", BRANCH))
+        assert causes(picture) == [
+            (CauseKind.HOST, f"{KMS1}:1688", ("a",)),
+            (CauseKind.VANTAGE, "b", ("b",)),
+        ]
+        assert picture.causes[1].works_at == ("a",)
+
+    def test_an_address_is_called_by_the_name_that_another_place_knows(self) -> None:
+        cause = only(merged(seen(blocked(), "hq", HQ), seen(busy("unanswered"), "a")))
+        assert (cause.kind, cause.name, cause.vantages) == (CauseKind.HOST, KMS, ("hq", "a"))
+
+    def test_an_open_port_asked_from_here_clears_the_host_of_what_captured_clients_lack(self) -> None:
+        cause = only(merged(seen(healthy(), "hq", HQ), seen(busy("unanswered"), "a")))
+        assert (cause.kind, cause.name, cause.works_at) == (CauseKind.VANTAGE, "a", ("hq",))
+
+    def test_a_dns_server_that_failed_captured_clients(self) -> None:
+        def told(server: str, *records: SrvRecord) -> World:
+            return captured(Traffic().srv(DOMAIN, *records, clients=CLIENTS[:2], server=server))
+
+        picture = merged(seen(told(STALE), "a"), seen(healthy(), "hq", HQ))
+        cause = only(picture)
+        assert (cause.kind, cause.name, cause.vantages) == (CauseKind.SERVER, STALE, ("a",))
+        assert cause.headline == f"DNS server {STALE} fails the SRV question for {DOMAIN} (NXDOMAIN)"
+        assert [view.servers for view in picture.vantages] == [(STALE,), (GOOD,)]
+
+    def test_places_known_by_their_files_are_called_by_them(self) -> None:
+        merger = Merger()
+        for source in ("/srv/hq.json", "branch.json"):
+            merger.add(seen(busy("activated"), FILES), source)
+        picture = merger.picture()
+        assert [view.label for view in picture.vantages] == ["hq", "branch"]
+        assert picture.notes == ()
+
+    def test_captures_beside_live_questions_in_one_run(self) -> None:
+        world = healthy().captures(Traffic().talk(CLIENTS[0], KMS1, "below_threshold", count=3, required=25).answer())
+        cause = only(merged(seen(world, "hq", HQ), seen(healthy(), "branch", BRANCH)))
+        assert (cause.kind, cause.name, cause.stage) == (CauseKind.HOST, KMS, Stage.ANSWER)
+
+
+@settings(max_examples=80)
+@given(st.lists(st.tuples(st.sampled_from(IN_CAPTURES), JSON_VALUES), min_size=1, max_size=3))
+def test_whatever_of_captures_can_be_read_can_be_merged_and_compared(
+    changes: list[tuple[tuple[str | int, ...], object]],
+) -> None:
+    good = captured_report()
+    reports = [report for path, value in changes if (report := read(changed(path, value, CAPTURED))) is not None]
+    picture = merged(good, *reports)
+    for report in reports:
+        for document in (picture, compare.difference(good, report, ("old.json", "new.json")), report):
+            views.as_lines(document, verbosity=2, width=80, unicode=False)
+            views.as_markdown(document)
+            views.as_junit(document, Severity.ERROR)
 
 
 @settings(max_examples=150)

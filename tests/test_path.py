@@ -457,7 +457,7 @@ def captured_worlds() -> Iterator[tuple[str, World]]:
     lost.name("kms1.contoso.example", outcome=DnsOutcome.SERVFAIL)
     yield "name.lookup_failed", World().captures(lost.answer())
     yield "name.root", World().captures(Traffic().srv(CONTOSO, record(".", port=0), clients=[CLIENT]).answer())
-    for outcome, code in observed._CODES.items():
+    for outcome, code in observed.CODES.items():
         error = PROHIBITED if outcome is ConversationOutcome.UNREACHABLE else None
         yield code, met(outcome, icmp=error, hresult="0xC004F0FF", detail="what came back", count=3, required=25)
     yield "tcp.unreachable", met(ConversationOutcome.UNREACHABLE)
@@ -505,9 +505,9 @@ def test_there_is_no_text_for_what_cannot_happen() -> None:
 
 def test_each_end_of_a_conversation_that_is_a_failure_has_a_cause_and_a_note() -> None:
     failing = {outcome for outcome in ConversationOutcome if outcome.state is State.FAIL}
-    assert set(observed._CODES) == failing
+    assert set(observed.CODES) == failing
     assert set(observed._NOTES) == failing
-    for outcome, code in observed._CODES.items():
+    for outcome, code in observed.CODES.items():
         assert code.startswith(f"{outcome.stage}.")
 
 

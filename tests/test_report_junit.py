@@ -17,9 +17,10 @@ from kmsdiag.report import views
 from kmsdiag.report.junit import Case, Problem, Run, Suite, document, render
 from tests.conftest import DOMAIN, World
 from tests.labruns import NAMES, hostile_report, runs
-from tests.places import BRANCH, HQ, blocked, healthy, seen, stale
+from tests.places import BRANCH, HQ, KMS2, blocked, healthy, seen, stale
 from tests.test_compare import difference_of
 from tests.test_merge import merged
+from tests.test_reports import captured_report
 
 SCHEMA = xmlschema.XMLSchema(str(Path(__file__).parent / "junit.xsd"))
 
@@ -146,6 +147,25 @@ def test_a_merged_picture() -> None:
     }
     assert valid(views.as_junit(merged(missing=["a.json"]), Severity.ERROR)) is not None
     valid(views.as_junit(merged(hostile_report()), Severity.ERROR))
+
+
+def test_captures() -> None:
+    report = captured_report()
+    root = valid(render(report))
+    ways = cases(root, "kmsdiag.ways")
+    assert ways["corp.example at 10.1.0.2"][0] == "failure"
+    assert ways[f"{KMS2}:1688"] == ("failure", f"{KMS2} has too low a count: 3 of 25")
+    (failure,) = root.findall(f".//testcase[@name='{KMS2}:1688']/failure")
+    assert failure.get("type") == "answer.below_threshold"
+    assert len(ways) == len(report.paths)
+    refusals = cases(root, "kmsdiag.capture_refusals")
+    assert [tag for tag, _message in refusals.values()] == ["failure"]
+    picture = merged(report, seen(healthy(), "hq", HQ))
+    root = valid(views.as_junit(picture, Severity.ERROR))
+    (case,) = root.findall(f"testsuite[@name='kmsdiag.way {KMS2}:1688']/testcase")
+    (failure,) = case
+    assert failure.get("message") == f"tcp ok {KMS2}; rpc ok KMS {KMS2}; answer fail count too low {KMS2}"
+    valid(views.as_junit(difference_of(report, seen(healthy(), "hq", HQ)), Severity.ERROR))
 
 
 def test_a_difference() -> None:

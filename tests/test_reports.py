@@ -1,6 +1,7 @@
 """Reports read back: what was written is read, what is no report is named in one line, and nothing else comes out."""
 
 import datetime
+import functools
 import io
 import json
 from collections.abc import Iterator
@@ -21,8 +22,9 @@ from kmsdiag.policy import Policy
 from kmsdiag.registry import discover
 from kmsdiag.report import json as rendered
 from kmsdiag.reports import ReportError, decode_report, read_report
-from tests.conftest import DOMAIN, World
+from tests.conftest import DOMAIN, World, record
 from tests.labruns import NAMES, hostile_report, runs
+from tests.places import KMS1, many_ends
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/reports"
 
@@ -31,9 +33,16 @@ def written(name: str = "mixed") -> bytes:
     return rendered.render(runs()[name].report).encode()
 
 
-def changed(path: tuple[str | int, ...], value: Any) -> bytes:
-    """The report of scenario mixed with one value, somewhere inside, replaced."""
-    data = json.loads(written())
+@functools.cache
+def captured_report() -> Report:
+    """What all checks say of captures with clients that end in many ways, beside questions put from here."""
+    world = World(DOMAIN).srv(record("kms1")).host("kms1", KMS1)
+    return world.captures(many_ends().answer()).report(discover())
+
+
+def changed(path: tuple[str | int, ...], value: Any, report: bytes | None = None) -> bytes:
+    """The report (of scenario mixed, unless given) with one value, somewhere inside, replaced."""
+    data = json.loads(report or written())
     place: Any = data
     for key in path[:-1]:
         place = place[key]
@@ -52,6 +61,11 @@ class TestRoundTrip:
 
     def test_a_hostile_one(self) -> None:
         report = hostile_report()
+        assert decode_report(rendered.render(report).encode()) == report
+
+    def test_one_of_captures(self) -> None:
+        report = captured_report()
+        assert report.captures is not None
         assert decode_report(rendered.render(report).encode()) == report
 
     def test_an_empty_one(self) -> None:
@@ -142,6 +156,13 @@ def test_a_row_that_does_not_fit_its_records() -> None:
         decode_report(json.dumps(data).encode())
 
 
+def test_a_way_to_find_hosts_that_there_is_not() -> None:
+    data = json.loads(rendered.render(captured_report()))
+    data["captures"]["hosts"][0]["found_by"]["luck"] = 1
+    with pytest.raises(ReportError, match=r"'luck' is no FoundBy - at `\$\.captures\.hosts\[0\]`"):
+        decode_report(json.dumps(data).encode())
+
+
 def test_a_bundle_with_times_of_two_kinds() -> None:
     data = json.loads(bundles.encode(runs()["healthy"].bundle))
     data["started"] = data["started"].removesuffix("Z")
@@ -187,6 +208,8 @@ def _parts(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
 
 
 PLACES = sorted({path for path in _parts(json.loads(written())) if path}, key=str)
+CAPTURED = rendered.render(captured_report()).encode()
+IN_CAPTURES = sorted((path for path in _parts(json.loads(CAPTURED)) if path[:1] == ("captures",)), key=str)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

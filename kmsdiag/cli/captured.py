@@ -156,10 +156,10 @@ def as_bundle(
 
 def files_vantage(*, live: bool = False) -> "Vantage":
     """Where captures come from: this machine where it recorded them, else nobody knows."""
-    from kmsdiag.model.report import Vantage
+    from kmsdiag.model.report import FILES, Vantage
 
     if not live:
-        return Vantage(label="files")
+        return Vantage(label=FILES)
     from kmsdiag import api
 
     return api.here()

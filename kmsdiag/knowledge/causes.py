@@ -90,7 +90,7 @@ _WHO_LISTENS = Fix(
     "Get-Process -Id (Get-NetTCPConnection -State Listen -LocalPort {port}).OwningProcess",
 )
 _RESTART_SERVICE = Fix(Where.KMS_HOST, "restart the service", "Restart-Service sppsvc")
-_SEE_REQUESTS = Fix(
+SEE_REQUESTS = Fix(
     Where.KMS_HOST,
     "see whether the requests arrived (event 12290)",
     "Get-WinEvent -MaxEvents 20 -FilterHashtable @{{ LogName = 'Key Management Service'; Id = 12290 }}",
@@ -394,7 +394,7 @@ CAUSES: Final = {
         " packets (MTU, a firewall that inspects RPC).",
         screen=_UMBRELLA,
         event=_inferred("0x800706BE"),
-        fixes=(_RESTART_SERVICE, _SEE_REQUESTS, _TEST_PORT),
+        fixes=(_RESTART_SERVICE, SEE_REQUESTS, _TEST_PORT),
     ),
     "request.closed": CauseText(
         headline="{target} ({address}, port {port}) hangs up on activation requests",
@@ -402,7 +402,7 @@ CAUSES: Final = {
         " that inspects RPC cuts it.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BE"),
-        fixes=(_SEE_REQUESTS, _RESTART_SERVICE),
+        fixes=(SEE_REQUESTS, _RESTART_SERVICE),
     ),
     "request.reset": CauseText(
         headline="{target} ({address}, port {port}) resets the connection on activation requests",
@@ -410,7 +410,7 @@ CAUSES: Final = {
         " service.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BE"),
-        fixes=(_SEE_REQUESTS, _RESTART_SERVICE),
+        fixes=(SEE_REQUESTS, _RESTART_SERVICE),
     ),
     "request.fault": CauseText(
         headline="{target} ({address}, port {port}) answers activation requests with an RPC fault: {detail}",
@@ -425,20 +425,20 @@ CAUSES: Final = {
         text="{clients} hung up while sending or waiting: the host is too slow, or something on the client ended it.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BE"),
-        fixes=(_SEE_REQUESTS, _TEST_PORT),
+        fixes=(SEE_REQUESTS, _TEST_PORT),
     ),
     "answer.malformed": CauseText(
         headline="{target} ({address}, port {port}) answers activation requests with something unreadable",
         text="What {clients} got is no KMS response: another program behind the interface, or a damaged answer.",
         screen=_UMBRELLA,
         event=_inferred("0x800706BF"),
-        fixes=(_WHO_LISTENS, _SEE_REQUESTS),
+        fixes=(_WHO_LISTENS, SEE_REQUESTS),
     ),
     "answer.refused": CauseText(
         headline="{target} ({address}) refuses with {hresult} ({decoded})",
         text="It answers {clients} with a code that kmsdiag has no text for; the host's event 12290 has the request.",
         screen=_UMBRELLA,
-        fixes=(_SEE_REQUESTS, _EXPLAIN),
+        fixes=(SEE_REQUESTS, _EXPLAIN),
     ),
     "answer.refused_unread": CauseText(
         headline="{target} ({address}) refuses; its code was not recorded",

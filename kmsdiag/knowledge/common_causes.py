@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from kmsdiag.knowledge.causes import SEE_REQUESTS
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.merged import CauseKind
 
@@ -38,8 +39,8 @@ TEXTS: Final = {
         fixes=(_DIG, _COPY),
     ),
     CauseKind.HOST: CommonCauseText(
-        headline="KMS host {name} works from nowhere: {what}",
-        text="Tested from {vantages}. {contrast}",
+        headline="KMS host {name} {how}: {what}",
+        text="Seen from {vantages}. {contrast}",
         fixes=(
             Fix(
                 Where.KMS_HOST,
@@ -68,3 +69,28 @@ TEXTS: Final = {
         fixes=(_PASS, _TEST, _RESOLVE),
     ),
 }
+"""What to say of each kind."""
+
+_SEE_CLIENT = Fix(Where.CLIENT, "see there what Windows says of its key and of its last attempt", "slmgr /dlv")
+
+ASKED: Final = {
+    CauseKind.HOST: CommonCauseText(
+        headline="KMS host {name} {how}: {what}",
+        text="Seen from {vantages}. {contrast}",
+        fixes=(
+            Fix(Where.KMS_HOST, "see its count, its key, and whether it is activated itself", "slmgr /dlv"),
+            SEE_REQUESTS,
+        ),
+    ),
+    CauseKind.VANTAGE: CommonCauseText(
+        headline="Only from {name}: {what}",
+        text="The trouble is with the clients at {place}, or on the way from there. {contrast}",
+        fixes=(_SEE_CLIENT, SEE_REQUESTS),
+    ),
+    CauseKind.NETWORK: CommonCauseText(
+        headline="From network {name}: {what}",
+        text="{who} with this trouble are in this network: {vantages}. {contrast}",
+        fixes=(_SEE_CLIENT, SEE_REQUESTS),
+    ),
+}
+"""The same where hosts are reached and asked, as only captures show, and clients get no activation."""

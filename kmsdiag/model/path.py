@@ -19,7 +19,8 @@ class PathState(StrEnum):
 class StageResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One stage of a path. ``note`` is a word or two for the table; ``questions`` are what it rests on.
 
-    ``server`` is the DNS server whose word it is, where one spoke or should have.
+    ``server`` is the DNS server whose word it is, where one spoke or should have. ``failing`` counts captured clients:
+    how many failed here, and of how many the end is known.
     """
 
     stage: Stage
@@ -29,6 +30,12 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     note: str = ""
     questions: tuple[str, ...] = ()
     server: str = ""
+    failing: tuple[int, int] | None = None
+
+    @property
+    def partly(self) -> bool:
+        """It fails for some captured clients, and not for others."""
+        return self.failing is not None and self.failing[0] < self.failing[1]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,10 @@ from kmsdiag.model.target import Subject, Target
 
 REPORT_FORMAT = 1
 """Number of the report format; it grows when a reader of the old one would misread the new one."""
+
+
+FILES: Final = "files"
+"""Label of a vantage of which nothing is known but the capture files that came from there."""
 
 
 class Vantage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
