@@ -445,7 +445,7 @@ CAUSES: Final = {
         text="Its answers to {clients} are no longer than an error code, and what was given does not hold that: a"
         " capture does, and so does event 12288 on these clients.",
         screen=_UMBRELLA,
-        fixes=(_SEE_REQUESTS,),
+        fixes=(SEE_REQUESTS,),
     ),
     "answer.below_threshold": CauseText(
         headline="{target} ({address}) has too low a count: {count} of {required}",
