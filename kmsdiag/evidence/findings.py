@@ -5,6 +5,7 @@ import functools
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from kmsdiag.capture.found import Discovery
@@ -30,14 +31,31 @@ _OUTCOMES: Final = {
 _PLAIN: Final = re.compile(r"[ -~]*")
 
 
+class Pass(StrEnum):
+    """Which lines of a log count. Addresses that somebody asked for are most of DNS, and few have to do with KMS."""
+
+    ALL = "all"
+    """All of them: it can be read only once."""
+    FIRST = "first"
+    """All but questions for addresses."""
+    ADDRESSES = "addresses"
+    """Questions for addresses that are :class:`Wanted`."""
+
+
 class Wanted(NamedTuple):
-    """Questions for addresses that count: of these names, or answered by these addresses."""
+    """Questions for addresses that count: a pattern for what their lines hold; None where all may count."""
 
     pattern: re.Pattern[bytes] | None
 
     def may_be(self, line: bytes) -> bool:
-        """Whether a line holds one of them."""
-        return self.pattern is not None and self.pattern.search(line.lower()) is not None
+        """Whether a line may be about one of them."""
+        return self.pattern is None or self.pattern.search(line.lower()) is not None
+
+
+EVERYTHING: Final = Wanted(None)
+
+_MOST_WANTED: Final = 200
+"""Texts in a pattern; to look for more takes longer than to read the lines."""
 
 
 class LineError(ValueError):
@@ -64,8 +82,9 @@ class Gathered:
         texts = {name.lower() for name in names} | self.lookups.targets()
         for host in {link.host for link in self.connections.values() if link.kms}:
             texts |= {host, ipaddress.ip_address(host).exploded}
-        found = b"|".join(re.escape(text.encode()) for text in sorted(texts))
-        return Wanted(re.compile(found) if found else None)
+        if len(texts) > _MOST_WANTED:
+            return EVERYTHING
+        return Wanted(re.compile(b"|".join(re.escape(text.encode()) for text in sorted(texts)) or b"(?!)"))
 
     def saw(self, at: int) -> None:
         """Take down a time."""

@@ -6,43 +6,105 @@ connection until all files are read, and then what captures take.
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from kmsdiag.capture.digest import EPOCH, Digest, microseconds, moment
+from kmsdiag.capture.digest import EPOCH, EXCHANGE, ROW, Digest, frame_of, microseconds, moment
 from kmsdiag.capture.join import is_chosen
 from kmsdiag.capture.lookups import summarise
 from kmsdiag.capture.packets import address_text
+from kmsdiag.capture.rows import pick
 from kmsdiag.capture.scan import Analysis, Progress, Want
 from kmsdiag.capture.selection import Chooser
 from kmsdiag.capture.tables import CLIENTS_LIMIT, tabulate
-from kmsdiag.evidence.connections import in_order, judge
-from kmsdiag.evidence.findings import Gathered, LoggedDiscovery, ports_used
+from kmsdiag.evidence.connections import Connection, Verdict, conversation_of, judge, rows_of
+from kmsdiag.evidence.findings import Gathered, LoggedDiscovery, Pass, ports_used
 from kmsdiag.evidence.lines import lines
 from kmsdiag.evidence.suricata import EveLog
 from kmsdiag.evidence.zeek import SRV_NOTE, ZeekLog, without_truncated
-from kmsdiag.model.capture import CaptureAnswer, Conversation, FileFacts, Frame, Quality
+from kmsdiag.model.capture import CaptureAnswer, Conversation, FileFacts, Quality
 from kmsdiag.model.target import Selection
 from kmsdiag.sources.files import Reading, Source, describe
 from kmsdiag.sources.recognise import Kind
-from kmsdiag.wire.frames import number_of, part_of, ref_of
+from kmsdiag.wire.frames import ref_of
 
 PROGRAMS: Final = {Kind.ZEEK: "Zeek", Kind.SURICATA: "Suricata"}
 """Whose logs are read here."""
 
-_LISTED: Final = ("dce_rpc", "conn", "dns", "dcerpc", "flow")
+_LISTED: Final = ("dce_rpc", "conn", "dns")
 
 
-class _File(NamedTuple):
-    """One log as it was read; times in ns since 1970, None where it holds none that counts."""
+class _File:
+    """One log, and what came of reading it: times in ns since 1970, None where it holds none that counts."""
 
-    source: Source
-    log: ZeekLog | EveLog
-    first: int | None
-    last: int | None
-    notes: tuple[str, ...]
+    def __init__(self, source: Source, log: ZeekLog | EveLog) -> None:
+        self.source = source
+        self.log = log
+        self.first: int | None = None
+        self.last: int | None = None
+        self.notes: tuple[str, ...] = ()
+        self.problem = ""
+
+
+class _Run:
+    """Reads the files of one run."""
+
+    def __init__(self, sources: Sequence[Source], progress: Progress | None) -> None:
+        self.kind = sources[0].format.kind
+        self.gathered = Gathered()
+        self.interrupted = False
+        self.files: list[_File] = []
+        self.unusable: list[tuple[str, str]] = []
+        self._progress = progress
+        self._whole = sum(source.size * (2 if source.again else 1) for source in sources)
+        self._done = 0
+        for source in _arranged(sources):
+            self._first_pass(source)
+
+    def _first_pass(self, source: Source) -> None:
+        if self.interrupted:
+            return
+        which = Pass.FIRST if source.again else Pass.ALL
+        reader = EveLog if self.kind is Kind.SURICATA else ZeekLog
+        file = _File(source, reader(self.gathered, len(self.files), which))
+        before = self.gathered.begins, self.gathered.ends
+        self.gathered.begins = self.gathered.ends = None
+        self._read(file)
+        file.first, file.last = self.gathered.begins, self.gathered.ends
+        for at in before:
+            if at is not None:
+                self.gathered.saw(at)
+        if file.problem:
+            self.unusable.append((source.label, file.problem))
+        else:
+            self.files.append(file)
+
+    def addresses(self, names: Iterable[str]) -> None:
+        """Read once more what was asked for addresses of KMS hosts, and of these names."""
+        wanted = self.gathered.wanted(names)
+        for file in self.files:
+            if file.log.which is Pass.FIRST and file.log.names & _DNS and not self.interrupted:
+                file.log.which, file.log.wanted = Pass.ADDRESSES, wanted
+                self._read(file)
+
+    def _read(self, file: _File) -> None:
+        reading = Reading(file.source)
+        try:
+            for first, piece in lines(reading):
+                file.log.feed(first, piece)
+                if self._progress is not None:
+                    self._progress(self._done + reading.done, self._whole)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        except OSError as error:
+            file.problem = f"it can't be read: {error.strerror or error}"
+        self._done += file.source.size
+        file.notes = tuple(dict.fromkeys((*file.notes, *reading.notes)))
+
+
+_DNS: Final = frozenset({"dns"})
 
 
 def analyse_logs(
@@ -57,43 +119,17 @@ def analyse_logs(
 
     ``show`` keeps all conversations, as ``Want.CONVERSATIONS`` does. What can't be read is in ``Analysis.unusable``.
     """
-    kind = sources[0].format.kind
-    gathered = Gathered()
-    files: list[_File] = []
-    unusable: list[tuple[str, str]] = []
-    interrupted = False
-    whole, done = sum(source.size for source in sources), 0
-    for source in _arranged(sources):
-        log = EveLog(gathered, len(files)) if kind is Kind.SURICATA else ZeekLog(gathered, len(files))
-        before = gathered.begins, gathered.ends
-        gathered.begins = gathered.ends = None
-        reading = Reading(source)
-        try:
-            for first, piece in lines(reading):
-                log.feed(first, piece)
-                if progress is not None:
-                    progress(done + reading.done, whole)
-        except KeyboardInterrupt:
-            interrupted = True
-        except OSError as error:
-            unusable.append((source.label, f"it can't be read: {error.strerror or error}"))
-            gathered.begins, gathered.ends = before
-            continue
-        done += source.size
-        files.append(_File(source, log, gathered.begins, gathered.ends, _notes(log, reading, interrupted=interrupted)))
-        for at in before:
-            if at is not None:
-                gathered.saw(at)
-        if interrupted:
-            break
-    every = bool(want & Want.CONVERSATIONS) or show
-    answer, conversations = _answer(kind, files, gathered, Chooser(selection), everything=every)
+    chooser = Chooser(selection)
+    run = _Run(sources, progress)
+    run.addresses(chooser.names)
+    everything = bool(want & Want.CONVERSATIONS) or show
+    answer, conversations = _answer(run, chooser, everything=everything)
     return Analysis(
         answer=answer,
-        captures=tuple(describe(file.source) for file in files),
+        captures=tuple(describe(file.source) for file in run.files),
         conversations=conversations,
-        unusable=tuple(unusable),
-        interrupted=interrupted,
+        unusable=tuple(run.unusable),
+        interrupted=run.interrupted,
     )
 
 
@@ -106,19 +142,18 @@ def _natural(path: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", path)]
 
 
-def _notes(log: ZeekLog | EveLog, reading: Reading, *, interrupted: bool) -> tuple[str, ...]:
-    notes = [log.troubles.note, *reading.notes]
-    if isinstance(log, ZeekLog) and log.srv:
+def _notes(file: _File, *, last_of_all: bool) -> tuple[str, ...]:
+    """What is to say about a file; ``last_of_all``: reading ended there, and before its time."""
+    notes = [file.log.troubles.note, *file.notes]
+    if isinstance(file.log, ZeekLog) and file.log.srv:
         notes.append(SRV_NOTE)
-    if interrupted:
+    if last_of_all:
         notes.append("reading was interrupted: what comes after is missing")
     return tuple(note for note in notes if note)
 
 
-def _answer(
-    kind: Kind, files: Sequence[_File], gathered: Gathered, chooser: Chooser, *, everything: bool
-) -> tuple[CaptureAnswer, tuple[Conversation, ...]]:
-    program = PROGRAMS[kind]
+def _answer(run: _Run, chooser: Chooser, *, everything: bool) -> tuple[CaptureAnswer, tuple[Conversation, ...]]:
+    gathered, program = run.gathered, PROGRAMS[run.kind]
     begins, ends = gathered.begins or 0, gathered.ends or 0
     digest = _digest(gathered, chooser, ends, program, everything=everything)
     transactions = ports_used(list(without_truncated(list(gathered.lookups.transactions(ends)))), _ports(digest))
@@ -137,29 +172,44 @@ def _answer(
     answer = CaptureAnswer(
         at=EPOCH if gathered.begins is None else moment(begins // 1000),
         elapsed_ms=max(0.0, round((ends - begins) / 1e6, 3)),
-        files=tuple(_facts(file, program) for file in files),
+        files=tuple(_facts(file, program, interrupted=run.interrupted and file is run.files[-1]) for file in run.files),
         conversations=len(digest.rows()),
         exchanges=sum(host.exchanges for host in tables.hosts),
         outcomes=tables.outcomes,
         hosts=tables.hosts,
         clients=tables.clients,
-        lookups=summarise(chosen, hosts, _frame),
+        lookups=summarise(chosen, hosts, frame_of),
         examples=numbers.given(examples),
         quality=Quality(dns_packets=gathered.lookups.messages, conversations_lacking=tables.lacking, limits_hit=limits),
-        source=kind.value,
+        source=run.kind.value,
     )
     return answer, numbers.given(digest.kept.values()) if everything else ()
 
 
 def _digest(gathered: Gathered, chooser: Chooser, ends: int, program: str, *, everything: bool) -> Digest:
     digest = Digest(chooser.before_names(), everything=everything)
-    links = in_order(list(gathered.connections.values()))
+    links = sorted((link for link in gathered.connections.values() if link.kms), key=lambda link: link.first)
     gathered.connections.clear()
-    for link in links:
-        conversation = judge(link, ends, program)
-        if conversation is not None and digest.add(conversation) and digest.wants(conversation):
-            digest.keep(conversation)
+    for start in range(0, len(links), _BATCH):
+        _add(digest, [(link, judge(link, ends, program)) for link in links[start : start + _BATCH]])
     return digest
+
+
+_BATCH: Final = 20_000
+
+
+def _add(digest: Digest, judged: Sequence[tuple[Connection, Verdict]]) -> None:
+    """Add connections as rows, and those as a whole that are wanted so."""
+    rows, exchanges = [], []
+    for link, verdict in judged:
+        row, own = rows_of(link, verdict)
+        rows.append(row)
+        exchanges += own
+    table = np.array(rows, ROW)
+    accepted = np.flatnonzero(digest.add_rows(table, np.array(exchanges, EXCHANGE)))
+    for index in digest.wanted(pick(table, accepted)):
+        link, verdict = judged[accepted[index]]
+        digest.keep(conversation_of(link, verdict))
 
 
 def _ports(digest: Digest) -> dict[str, set[int]]:
@@ -170,10 +220,6 @@ def _ports(digest: Digest) -> dict[str, set[int]]:
     for high, low, port in ends.tolist():
         used.setdefault(address_text(high, low), set()).add(port)
     return used
-
-
-def _frame(ref: int) -> Frame:
-    return Frame(part_of(ref), number_of(ref))
 
 
 class _Numbers:
@@ -196,7 +242,7 @@ class _Numbers:
         return tuple(sorted(complete, key=lambda one: one.number))
 
 
-def _facts(file: _File, program: str) -> FileFacts:
+def _facts(file: _File, program: str, *, interrupted: bool) -> FileFacts:
     log = file.log
     names = [name for name in _LISTED if name in log.names]
     kind = "EVE" if isinstance(log, EveLog) else " and ".join(f"{name}.log" for name in names) or "log"
@@ -208,6 +254,6 @@ def _facts(file: _File, program: str) -> FileFacts:
         kept=log.used,
         first=None if file.first is None else moment(file.first // 1000),
         last=None if file.last is None else moment(file.last // 1000),
-        notes=file.notes,
-        damaged=log.troubles.count > 0 or bool(file.notes and file.notes[0].startswith("the ")),
+        notes=_notes(file, last_of_all=interrupted),
+        damaged=log.troubles.count > 0 or bool(file.notes) or bool(file.problem),
     )

@@ -16,12 +16,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from kmsdiag.capture.lookups import WINDOW, Said, Transaction
+from kmsdiag.capture.lookups import SERVICE, WINDOW, Said, Transaction
 from kmsdiag.evidence.connections import RPC, Call, Closer, Life, Reply
 from kmsdiag.evidence.findings import (
+    EVERYTHING,
     KINDS,
     Gathered,
     LineError,
+    Pass,
     address,
     moment_of,
     name_of,
@@ -103,6 +105,7 @@ TELLING: Final[dict[str, tuple[str, ...]]] = {
 """Fields by which each log is known, whatever its file is called."""
 
 _JSON_KINDS: Final = tuple(f'"{kind}"'.encode() for kind in sorted(KINDS))
+_SERVICE: Final = SERVICE.encode()
 _VECTORS: Final = frozenset({"answers", "TTLs"})
 _KMS_PORT_TEXTS: Final = tuple(str(port).encode() for port in sorted(KMS_PORTS))
 
@@ -113,8 +116,10 @@ class ZeekLog:
     A file of JSON lines may hold several logs.
     """
 
-    def __init__(self, gathered: Gathered, file: int) -> None:
+    def __init__(self, gathered: Gathered, file: int, which: Pass = Pass.ALL) -> None:
         self.gathered = gathered
+        self.which = which
+        self.wanted = EVERYTHING
         self.names: set[str] = set()
         self.troubles = Troubles()
         self.used = 0
@@ -127,17 +132,17 @@ class ZeekLog:
 
     def feed(self, first: int, lines: list[bytes]) -> None:
         """Take lines; ``first`` is the number of the first of them. Never raises."""
-        timed = False
+        timed = again = self.which is Pass.ADDRESSES
         for number, line in enumerate(lines, first):
             if not line or line == b"\r":
                 continue
             if line.startswith(b"#"):
                 self._header(line.rstrip(b"\r"))
                 continue
-            self.total += 1
             # Times of all lines would cost more than they tell: the first and last ones of each piece bound the log.
-            edge = not timed or number == first + len(lines) - 1
+            edge = not timed or (number == first + len(lines) - 1 and not again)
             timed = True
+            self.total += not again
             try:
                 self._line(ref_of(self._file, number), line, edge=edge)
             except LineError as error:
@@ -154,6 +159,8 @@ class ZeekLog:
         else:
             table = self._table
             if table is None:
+                if self.which is Pass.ADDRESSES:
+                    return
                 raise LineError("it stands before any #fields header")
             name = table.name
             if name is None or not (edge or self._may_count(name, line, table.kinds)):
@@ -167,11 +174,19 @@ class ZeekLog:
 
     def _may_count(self, name: str, line: bytes, kinds: Collection[bytes]) -> bool:
         """A quick test that leaves out most of what has nothing to do with KMS; ``kinds`` are types of questions."""
+        if name == "dns":
+            return self._may_be_asked(line, kinds)
+        if self.which is Pass.ADDRESSES:
+            return False
         if name == "conn":
             return bool(self.gathered.elsewhere) or any(port in line for port in _KMS_PORT_TEXTS)
-        if name == "dce_rpc":
-            return b"KMS" in line
-        return any(kind in line for kind in kinds)
+        return b"KMS" in line
+
+    def _may_be_asked(self, line: bytes, kinds: Collection[bytes]) -> bool:
+        if self.which is Pass.FIRST:
+            self.gathered.lookups.messages += 1
+            return _SERVICE in line.lower()
+        return any(kind in line for kind in kinds) and self.wanted.may_be(line)
 
     def _header(self, line: bytes) -> None:
         """A line of meta information; those of no use are passed over."""
@@ -214,8 +229,11 @@ class ZeekLog:
 
     def take_dns(self, row: _Dns, ref: int, at: int) -> bool:
         """A question and its answer."""
-        self.gathered.lookups.messages += row.resp_p == DNS_PORT
         kind = row.qtype_name or ""
+        if self.which is Pass.ALL:
+            self.gathered.lookups.messages += row.resp_p == DNS_PORT
+        elif (kind == "SRV") is not (self.which is Pass.FIRST):
+            return False
         if kind not in KINDS or row.query is None:
             return False
         client, server = address(row.orig_h), address(row.resp_h)
