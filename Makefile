@@ -11,7 +11,7 @@ demo: $(VENV)/.kmsdiag
 
 # Inside a network namespace of its own where the machine allows it (root or not), so that nothing leaves.
 test: $(VENV)/.test
-	$(BIN)/python tests/netlab.py $(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python tests/netlab.py $(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

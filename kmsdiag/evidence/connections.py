@@ -165,7 +165,7 @@ def rows_of(link: Connection, verdict: Verdict) -> tuple[tuple[Any, ...], list[t
         0,
         CODE[verdict.how.outcome],
         _bits(verdict.lacks),
-        answered or verdict.how.outcome is Outcome.BOUND,
+        answered,
     )
     exchanges = [
         (link.first, -1 if call.elapsed is None else call.elapsed // 1000, math.nan, -1, -1, -1, -1)
@@ -214,7 +214,7 @@ def _exchange(call: Call, how: End) -> Exchange:
     return Exchange(
         outcome=how.outcome,
         request=frame_of(call.ref),
-        response=None if call.reply is Reply.NOT_LOGGED else frame_of(call.ref),
+        response=frame_of(call.ref) if call.reply in (Reply.GIVEN, Reply.FAULT) else None,
         at=_moment(call.at),
         elapsed_ms=None if call.elapsed is None else round(call.elapsed / 1e6, 3),
         detail=how.detail,
@@ -247,7 +247,7 @@ def _lacks(life: Life | None) -> Iterator[Lack]:
 def _request(call: Call, life: Life | None, requests: int, program: str) -> End:
     if call.reply is Reply.FAULT:
         return End(Outcome.REQUEST_FAULT, f"{program} does not log its status")
-    if call.reply is Reply.NOT_LOGGED:
+    if call.reply is not Reply.GIVEN:
         if life is not None and life.reset and life.closer is Closer.HOST and not life.gap:
             return End(Outcome.REQUEST_RESET)
         return End(Outcome.NOT_KNOWN, f"{program} logged no response: silence, a hang-up, or an RPC fault")
@@ -271,7 +271,8 @@ def _ending(link: Connection, end: int, program: str) -> End:
     if life is not None and life.client == RPC and life.host not in ("", RPC):
         return End(Outcome.OTHER_PROTOCOL, life.host)
     if Reply.GIVEN in replies:
-        return _bound(life, end)
+        # A request that is in pieces, or of which a packet is missing, is not logged.
+        return End(Outcome.NOT_KNOWN, "bound, and no request is in the log")
     if Reply.REJECTED in replies:
         return End(Outcome.BIND_REJECTED, f"no context was accepted; {program} logs no reason")
     if Reply.NAK in replies:
@@ -289,15 +290,6 @@ def _ending(link: Connection, end: int, program: str) -> End:
     return _opened(life, bool(binds), end, program)
 
 
-def _bound(life: Life | None, end: int) -> End:
-    """The way is open, and no request was logged."""
-    if life is None or life.gap:
-        return End(Outcome.NOT_KNOWN, "bound, and no request is in the log", Lack.END)
-    if life.closer is Closer.NOBODY and end - life.ended < PATIENCE:
-        return End(Outcome.NOT_KNOWN, "bound, and the log ends", Lack.END)
-    return End(Outcome.BOUND)
-
-
 def _unanswered(life: Life, end: int) -> End:
     if life.refused:
         return End(Outcome.REFUSED)
@@ -312,7 +304,10 @@ def _unanswered(life: Life, end: int) -> End:
 
 
 def _half_open(life: Life, end: int) -> End:
+    lived = life.ended - life.started
     if life.closer is Closer.CLIENT:
+        if lived >= PATIENCE:
+            return End(Outcome.HANDSHAKE_FAILED, f"the client reset it after {lived / 1e9:.1f} s: the SYN-ACK was late")
         return End(Outcome.CONNECT_ONLY, "the client reset the half-open connection, as port scanners do")
     if end - life.started >= PATIENCE:
         return End(Outcome.HANDSHAKE_FAILED, "the client never acknowledged the SYN-ACK")
@@ -325,7 +320,8 @@ def _opened(life: Life, bound_for: bool, end: int, program: str) -> End:  # noqa
         return End(Outcome.NOT_KNOWN, "bytes are missing")
     if not life.asked:
         if life.replied:
-            return End(Outcome.OTHER_PROTOCOL, life.host or "the host spoke first")
+            known = Outcome.OTHER_PROTOCOL if life.host else Outcome.NOT_KNOWN
+            return End(known, life.host or "the host sent data, and what the client sent is not in the log")
         return _silent_client(life, end)
     if life.client not in ("", RPC):
         return End(Outcome.NOT_KMS, f"the client spoke {life.client}")

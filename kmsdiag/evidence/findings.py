@@ -120,7 +120,7 @@ def address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise LineError(f"{plain(text)[:40]!r} is no address") from None
+        raise LineError(f"'{plain(text)[:40]}' is no address") from None
 
 
 def plain(text: str) -> str:
@@ -148,7 +148,7 @@ def moment_of(value: float | str) -> int:
     except (ValueError, OverflowError):
         at = _iso(str(value))
     if not 0 <= at <= LATEST:
-        raise LineError(f"{plain(str(value))[:40]!r} is no time")
+        raise LineError(f"'{plain(str(value))[:40]}' is no time")
     return at
 
 
@@ -156,7 +156,7 @@ def _iso(text: str) -> int:
     try:
         when = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise LineError(f"{plain(text)[:40]!r} is no time") from None
+        raise LineError(f"'{plain(text)[:40]}' is no time") from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)
     return (when - _EPOCH) // _MICROSECOND * 1000

@@ -1,7 +1,8 @@
 """From logs of Zeek or Suricata to the answer that packet captures give, as far as such logs go.
 
-All files are one run. Each is read once, line by line; what grows is what is known of KMS: about half a kilobyte a
-connection until all files are read, and then what captures take.
+All files are one run. Each is read line by line, and those with DNS once more, for the addresses of the hosts that
+turned up. What grows is what is known of KMS: about 0.7 kB a connection until all files are read, and then what
+captures take.
 """
 
 import re

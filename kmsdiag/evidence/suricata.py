@@ -176,7 +176,7 @@ class EveLog:
             self.total += not again
             edge = not again and number in (first, first + len(lines) - 1)
             try:
-                if edge or self._may_count(line):
+                if self._may_count(line) or edge:
                     self._line(ref_of(self._file, number), line, edge=edge)
             except LineError as error:
                 self.troubles.add(number, str(error))
@@ -322,7 +322,7 @@ def _flags(text: str) -> int:
     try:
         return int(text, 16) & 0xFF
     except ValueError:
-        raise LineError(f"{plain(text)[:20]!r} are no TCP flags") from None
+        raise LineError(f"'{plain(text)[:20]}' are no TCP flags") from None
 
 
 def _spoken(event: _Event) -> tuple[str, str]:

@@ -153,7 +153,7 @@ class ZeekLog:
     def _line(self, ref: int, line: bytes, *, edge: bool) -> None:
         if line.startswith(b"{"):
             name = _name_of_json(line)
-            if name is None or not (edge or self._may_count(name, line, _JSON_KINDS)):
+            if name is None or not (self._may_count(name, line, _JSON_KINDS) or edge):
                 return
             row = _DECODERS[name].decode(line)
         else:
@@ -163,7 +163,7 @@ class ZeekLog:
                     return
                 raise LineError("it stands before any #fields header")
             name = table.name
-            if name is None or not (edge or self._may_count(name, line, table.kinds)):
+            if name is None or not (self._may_count(name, line, table.kinds) or edge):
                 return
             row = table.row(line)
         at = moment_of(row.ts)
@@ -186,7 +186,7 @@ class ZeekLog:
         if self.which is Pass.FIRST:
             self.gathered.lookups.messages += 1
             return _SERVICE in line.lower()
-        return any(kind in line for kind in kinds) and self.wanted.may_be(line)
+        return self.wanted.may_be(line) and any(kind in line for kind in kinds)
 
     def _header(self, line: bytes) -> None:
         """A line of meta information; those of no use are passed over."""
@@ -299,15 +299,15 @@ _TAKERS: Final[dict[str, Callable[[ZeekLog, Any, int, int], bool]]] = {
 
 
 def _name_of_json(line: bytes) -> str | None:
-    """Which log a JSON line is of."""
-    if b'"id.orig_h"' in line:
-        for name, telling in TELLING.items():
-            if all(b'"%s"' % field.encode() in line for field in telling):
-                return name
-        if b'"trans_id"' in line or b'"query"' in line:
-            return "dns"
-    elif not line.rstrip().endswith(b"}"):
+    """Which log a JSON line is of. Quotes in values are escaped, so that no value looks like a field."""
+    if b'"id.orig_h"' not in line and not line.rstrip().endswith(b"}"):
         raise LineError("it is cut or damaged (no whole JSON object)")
+    if b'"conn_state":' in line:
+        return "conn"
+    if b'"qtype_name":' in line or b'"trans_id":' in line:
+        return "dns"
+    if b'"endpoint":' in line and b'"operation":' in line:
+        return "dce_rpc"
     return None
 
 
@@ -326,14 +326,16 @@ def _ns(seconds: float | None) -> int:
 def _life(row: _Conn, ref: int, at: int, *, turned: bool) -> Life:
     """``turned``: who Zeek took for the originator is the host."""
     history = row.history or _HISTORIES.get(row.conn_state, "")
+    sent, received = row.orig_bytes, row.resp_bytes
     if turned:
-        history = history.swapcase()
-    closer = next((one for one in _after_handshake(history) if one in "FRfr"), "")
+        history, sent, received = history.swapcase(), received, sent
+    closer, reset = _closer(history)
     services = [one for one in (row.service or "").replace("-", "").split(",") if one]
     spoken = RPC if RPC in services else plain(services[0])[:40] if services else ""
     answered = "h" in history
     asked, replied = "D" in history, "d" in history
-    received = row.orig_bytes if turned else row.resp_bytes
+    if not row.history:
+        asked, replied = bool(sent), bool(received)
     return Life(
         ref=ref,
         started=at,
@@ -344,10 +346,11 @@ def _life(row: _Conn, ref: int, at: int, *, turned: bool) -> Life:
         refused=not answered and "r" in history,
         asked=asked,
         replied=replied,
-        closer=Closer.NOBODY if not closer else Closer.CLIENT if closer.isupper() else Closer.HOST,
-        reset=closer in ("R", "r") and answered,
+        closer=closer,
+        reset=reset and answered,
         syns=_syns(row, history),
-        gap=bool(row.missed_bytes) or "g" in history.lower(),
+        # Neither a history nor bytes: nothing is known of what was said.
+        gap=bool(row.missed_bytes) or "g" in history.lower() or (not row.history and sent is None),
         received=received if replied else 0,
         client=spoken if asked else "",
         host=spoken if replied and spoken != RPC else "",
@@ -361,7 +364,7 @@ _HISTORIES: Final = {
     "RSTOS0": "SR",
     "SH": "SF",
     "S1": "ShA",
-    "SF": "ShA",
+    "SF": "ShA?",
     "S2": "ShAF",
     "S3": "ShAf",
     "RSTO": "ShAR",
@@ -369,12 +372,17 @@ _HISTORIES: Final = {
     "SHR": "hf",
     "RSTRH": "hr",
 }
-"""What a state says at the least, where no history is logged."""
+"""What a state says at the least, where no history is logged; "?" for both sides' FINs in unknown order."""
 
 
-def _after_handshake(history: str) -> str:
-    """The history from the SYN-ACK on, or all of it where there is none."""
-    return history[max(history.find("h"), 0) :]
+def _closer(history: str) -> tuple[Closer, bool]:
+    """Who hung up first, and whether by a RST, from the SYN-ACK on where there is one."""
+    if "?" in history:
+        return Closer.UNTOLD, False
+    first = next((one for one in history[max(history.find("h"), 0) :] if one in "FRfr"), "")
+    if not first:
+        return Closer.NOBODY, False
+    return Closer.CLIENT if first.isupper() else Closer.HOST, first in "Rr"
 
 
 def _syns(row: _Conn, history: str) -> int:
