@@ -19,8 +19,7 @@ from kmsdiag.wire import rpc
 from kmsdiag.wire.layers import Segment
 from tests import kmsbytes as make
 from tests.kmsbytes import ACK, PSH, RST, SYN, Talk
-from tests.netlab import require
-from tests.samples import SAMPLES, packets
+from tests.samples import SAMPLES, need_samples, packets
 
 LONG = PATIENCE / 1e9 + 1
 PAGE = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
@@ -863,7 +862,7 @@ SEVERAL = {"live-v6-3requests-3connections": 3, "live-v6-server-disconnects-afte
 
 class TestRecordings:
     def test_each_ends_as_it_is_described(self) -> None:
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         files = [*SAMPLES.glob("live-*"), *SAMPLES.glob("derived-*")]
         # scapy does not read this format; the frames in it are those of the others
         files = [file for file in files if "kuznetzov" not in file.name]
@@ -877,7 +876,7 @@ class TestRecordings:
 
     def test_other_protocols_are_none(self) -> None:
         """Of all public captures only two, of port scans, hold anything for a KMS port: one SYN each."""
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         found = [
             (file.name, one.outcome.value, one.frames)
             for file in sorted((SAMPLES / "public").glob("*.pcap"))

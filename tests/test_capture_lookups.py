@@ -17,8 +17,7 @@ from kmsdiag.model.capture import CapturedLookup, Channel, Frame, Spread
 from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.wire.layers import Datagram, IcmpError, Segment
 from tests.kmsbytes import NS, START, Talk, frame
-from tests.netlab import require
-from tests.samples import SAMPLES, packets
+from tests.samples import SAMPLES, need_samples, packets
 
 CLIENT: Final = bytes([10, 1, 0, 5])
 SERVER: Final = bytes([10, 1, 0, 2])
@@ -431,7 +430,7 @@ class TestRecordings:
         ],
     )
     def test_each_ends_as_it_is_described(self, name: str, outcome: str, questions: int) -> None:
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         (found,) = recorded(f"live-dns-srv-{name}.pcap")
         assert (found.name, found.kind, found.questions) == ("_vlmcs._tcp.example.test", "SRV", questions)
         assert list(found.outcomes) == [outcome]
@@ -440,7 +439,7 @@ class TestRecordings:
         "name", ["live-dns-srv-then-v6-activation.pcap", "derived-vxlan.pcap", "derived-unordered-frames.pcap"]
     )
     def test_the_way_to_a_host(self, name: str) -> None:
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         found = recorded(name)
         assert [(one.name, one.kind, one.outcomes) for one in found] == [
             ("_vlmcs._tcp.example.test", "SRV", {"answered": 1}),

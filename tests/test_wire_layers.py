@@ -60,8 +60,8 @@ from kmsdiag.wire.layers import (
     Unread,
     dissect,
 )
-from tests.netlab import require, require_tools
-from tests.samples import SAMPLES, packets
+from tests.netlab import require_tools
+from tests.samples import SAMPLES, need_samples, packets
 
 # Without addresses of its own scapy would ask the network for them.
 eth = functools.partial(Ether, src="00:00:5e:00:53:01", dst="00:00:5e:00:53:02")
@@ -664,7 +664,7 @@ class TestSamples:
     """Recordings of one exchange in every wrapping, where they are at hand."""
 
     def test_every_wrapping_holds_the_same_segments(self) -> None:
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         plain = self.segments(SAMPLES / "derived-raw101.pcap")
         assert len(plain) == 14
         names = [
@@ -683,7 +683,7 @@ class TestSamples:
             assert self.segments(SAMPLES / f"derived-{name}.pcap") == plain, name
 
     def test_fragments_and_headers_of_ipv6_change_nothing(self) -> None:
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         plain = self.segments(SAMPLES / "derived-ipv6.pcap")
         assert len(plain) == 16
         for name in ("ipv6-atomic-fragment", "ipv6-fragments", "ipv6-hopbyhop-dstopt"):

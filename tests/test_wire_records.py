@@ -15,8 +15,8 @@ from kmsdiag.wire.pcapng import MAX_INTERFACES
 from kmsdiag.wire.records import MAX_NOTES, CaptureReader
 from tests.capturefile import VARIANTS, Found, Pcapng, Written, pcap, pieces, read
 from tests.netlab import require_tools
+from tests.samples import SAMPLES
 
-SHARED = Path("/work/shared/pcap")
 AT = 1_760_000_000_123_456_000
 
 frames = st.builds(
@@ -490,10 +490,10 @@ class TestWireshark:
 
     def test_files_at_hand(self) -> None:
         """Where the collection of captures is on this machine, one in eight; of those all that are told frames of."""
-        if not SHARED.is_dir():
+        if not SAMPLES.is_dir():
             return
         require_tools("tshark")
-        files = sorted(file for file in SHARED.rglob("*") if is_a_capture(file))
+        files = sorted(file for file in SAMPLES.rglob("*") if is_a_capture(file))
         for file in files[::8]:
             ours, theirs = seen(file.read_bytes()), tshark(file)
             assert len(ours) == len(theirs), file
@@ -501,12 +501,12 @@ class TestWireshark:
                 assert mine == other or (other[1] == 0 and mine[2:] in (other[2:], (0, 0))), file
 
     def test_the_counts_that_are_told_of_files_at_hand(self) -> None:
-        if not SHARED.is_dir():
+        if not SAMPLES.is_dir():
             return
-        told = (SHARED / "SOURCES.md").read_text(encoding="utf-8")
+        told = (SAMPLES / "SOURCES.md").read_text(encoding="utf-8")
         counts = re.findall(r"\*\*(\S+)\*\* \((\d+) fr", told)
         counts += re.findall(r"^\| (\S+) \|.*packets=(\d+)", told, re.MULTILINE)
-        places = {file.name: file for file in SHARED.rglob("*")}
+        places = {file.name: file for file in SAMPLES.rglob("*")}
         compared = 0
         for name, count in counts:
             if is_a_capture(places.get(name)):

@@ -33,8 +33,8 @@ from kmsdiag.wire.streams import (
     split_connections,
     walk,
 )
-from tests.netlab import require, require_tools
-from tests.samples import SAMPLES, packets
+from tests.netlab import require_tools
+from tests.samples import SAMPLES, need_samples, packets
 
 CLIENT: Endpoint = (bytes([192, 0, 2, 10]), 50000)
 HOST: Endpoint = (bytes([192, 0, 2, 20]), 1688)
@@ -671,7 +671,7 @@ class TestSamples:
     """Recordings of KMS traffic and what is made of them, where they are at hand, against their description."""
 
     def test_the_pdus_that_are_described(self) -> None:
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         described = re.findall(r"- \*\*(derived-\S+)\*\* \(\d+ fr\): PDUs ([\d ]+|none)", self.text())
         # The reader of the test can't open one of them.
         files = [(SAMPLES / name, kinds) for name, kinds in described if "kuznetzov" not in name]
@@ -681,7 +681,7 @@ class TestSamples:
             assert [kind for stream in walked(file) for _, kind, _ in pdus(stream)] == expected, file.name
 
     def test_the_sizes_that_are_described(self) -> None:
-        require(SAMPLES.is_dir(), "no sample captures here")
+        need_samples()
         kinds = {"request": 0, "response": 2, "fault": 3, "bind": 11, "bind_ack": 12, "bind_nak": 13}
         kinds |= {"alter_context": 14, "alter_context_resp": 15}
         entries = re.findall(r"- \*\*(live-\S+)\*\* \(\d+ frames\)\n((?:  - .*\n)*)", self.text())
