@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kmsdiag.capture.scan import Analysis, Want
 from kmsdiag.cli import main
@@ -324,3 +326,43 @@ def test_interrupted_reading_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch
     assert [one.label for one in analysis.captures] == ["dce_rpc.log"]
     assert analysis.answer.files[0].notes == ("reading was interrupted: what comes after is missing",)
     assert len(analysis.conversations) == 2
+
+
+@pytest.mark.parametrize("path", [ZEEK, EVE], ids=lambda path: str(path.name))
+def test_the_report_says_that_it_rests_on_logs(path: Path, capsys: Capture) -> None:
+    _code, out, _err = run(capsys, path, "--format", "json")
+    found = json.loads(out)
+    said = {finding["code"] for result in found["results"] for finding in result["findings"]}
+    assert "capture_quality.logs" in said
+    assert not [result for result in found["results"] if result["status"] == "crashed"]
+
+
+def test_damaged_lines_stop_nothing(tmp_path: Path) -> None:
+    first, *others = EVE.read_bytes().splitlines(keepends=True)
+    damaged = tmp_path / "eve.json"
+    bad = b'{"event_type": "dcerpc", \xff\x1b[2J\n{]\n'
+    damaged.write_bytes(b"".join((first, bad, *others)) + b'{"cut": ')
+    analysis = analyse(damaged)
+    assert outcomes(analysis) == outcomes(analyse(EVE))
+    (note,) = analysis.answer.files[0].notes
+    assert note.startswith("3 lines could not be read and were left out, the first of them line 2: ")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    at=st.integers(0, 400),
+    cut=st.integers(0, 200),
+    noise=st.binary(max_size=40),
+    source=st.sampled_from([EVE, *sorted(ZEEK.iterdir())]),
+)
+def test_any_damage_is_survived(at: int, cut: int, noise: bytes, source: Path, tmp_path: Path, capsys: Capture) -> None:
+    data = source.read_bytes()
+    # The first line stays, for it says what the file is.
+    keep = data.index(b"\n") + 1 + at
+    folder = tmp_path / "damaged"
+    folder.mkdir(exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink()
+    (folder / source.name).write_bytes(data[:keep] + noise + data[keep + cut :])
+    code, _out, err = run(capsys, folder, "--format", "json")
+    assert code in (0, 1, 2, 3), err
