@@ -137,9 +137,9 @@ def test_check_keeps_no_file_unless_told(lab: Lab, named: str, kms: str, tmp_pat
 def test_until_the_first_answer_of_a_host(lab: Lab, tmp_path: Path) -> None:
     arguments = ("-i", "eth0", "--until-activation", "-w", "w.pcapng")
     with (
-        lab.call("peer", socket.create_server, (lab.v4("peer"), 1688)) as server,
+        lab.call("router", socket.create_server, (lab.v4("router"), 1688)) as server,
         recording(lab, "client", *arguments, folder=tmp_path) as process,
-        lab.call("client", socket.create_connection, (lab.v4("peer"), 1688)) as client,
+        lab.call("client", socket.create_connection, (lab.v4("router"), 1688)) as client,
     ):
         host, _address = server.accept()
         with host:
@@ -153,7 +153,7 @@ def test_until_the_first_answer_of_a_host(lab: Lab, tmp_path: Path) -> None:
             client.recv(4_096)
             report, _err = process.communicate(timeout=30)
     said = (tmp_path / "said.txt").read_text()
-    assert f"{lab.v4('peer')} answered {lab.v4('client')}" in said
+    assert f"{lab.v4('router')} answered {lab.v4('client')}" in said
     assert "0xC004F042" in report
 
 
