@@ -1,6 +1,8 @@
 """Reports and other documents as JSON, and the JSON Schemas of all files."""
 
+import inspect
 import json
+from typing import Any
 
 import msgspec
 
@@ -35,7 +37,15 @@ def schemas() -> dict[str, str]:
         schema = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": f"kmsdiag {name}",
-            **msgspec.json.schema(kind),
+            **_undented(msgspec.json.schema(kind)),
         }
         made[name] = msgspec.json.format(msgspec.json.encode(schema, order="deterministic"), indent=2).decode() + "\n"
     return made
+
+
+def _undented(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same with docstrings as a reader wants them, whichever msgspec and Python made it."""
+    for part in (schema, *schema.get("$defs", {}).values()):
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
+    return schema
