@@ -30,7 +30,7 @@ from kmsdiag.capture.parts import MOST_SERVICES, Service, Task
 from kmsdiag.capture.runner import Progress, Runner
 from kmsdiag.capture.selection import Chooser
 from kmsdiag.model.capture import CaptureAnswer, Conversation, PairedPath
-from kmsdiag.model.target import CaptureFile, Selection
+from kmsdiag.model.target import GivenFile, Selection
 from kmsdiag.sources.files import Source, describe, gather
 from kmsdiag.sources.recognise import Kind
 from kmsdiag.wire.frames import NUMBER_MASK, PART_SHIFT
@@ -65,7 +65,7 @@ class Analysis(NamedTuple):
     """
 
     answer: CaptureAnswer
-    captures: tuple[CaptureFile, ...]
+    captures: tuple[GivenFile, ...]
     conversations: tuple[Conversation, ...] = ()
     frames: tuple[FrameOrigin, ...] = ()
     unusable: tuple[tuple[str, str], ...] = ()

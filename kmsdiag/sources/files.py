@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kmsdiag.model.target import CaptureFile
+from kmsdiag.model.target import GivenFile
 from kmsdiag.sources.recognise import HEAD, Format, Kind, recognise
 from kmsdiag.sources.unpack import Fills, Gzip, UnpackError, Zstd
 from kmsdiag.wire.chunks import HEADROOM, SLACK, Chunk
@@ -318,16 +318,16 @@ def read_whole(source: Source, limit: int) -> bytes:
     return bytes(found)
 
 
-def describe(source: Source) -> CaptureFile:
+def describe(source: Source) -> GivenFile:
     """Name, size and hash of a capture for the target of a run. Standard input has no hash.
 
     The hash covers the size and both ends, so that it costs nothing; what was read whole is told apart all the same.
     """
     if not source.again:
-        return CaptureFile(label=source.label)
+        return GivenFile(label=source.label)
     digest = hashlib.sha256(str(source.size).encode())
     with contextlib.suppress(OSError), Path(source.path).open("rb", buffering=0) as file:
         digest.update(file.read(_ENDS))
         file.seek(max(source.size - _ENDS, 0))
         digest.update(file.read(_ENDS))
-    return CaptureFile(label=source.label, size=source.size, hash=digest.hexdigest()[:16])
+    return GivenFile(label=source.label, size=source.size, hash=digest.hexdigest()[:16])
