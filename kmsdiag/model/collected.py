@@ -48,7 +48,8 @@ class ProductState(LicensedProduct, frozen=True, kw_only=True, omit_defaults=Tru
     ``source`` is what showed it ("slmgr /dlv", "ospp /dstatus", "SoftwareLicensingProduct"). ``status`` is -1 where it
     is not told. ``in_use`` is False for a licence without a key. ``override_*`` are set by hand (slmgr /skms, ospp
     /sethst) and in force; ``discovered_*`` were found through DNS, ``no_host`` says that DNS gave none.
-    ``host_address`` and ``host_pid`` are of the host that activated it. ``activation_type`` is ``all``, ``ad``, ``kms`` or ``token``.
+    ``host_address`` and ``host_pid`` are of the host that activated it. ``activation_type`` is ``all``, ``ad``, ``kms``
+    or ``token``.
     ``expires``, ``trusted_time`` are texts in the machine's regional format. ``permanent``: slmgr /xpr says so.
     ``ad_object`` is the activation object, where Active Directory activated it, ``vm_host`` the Hyper-V host that did.
     ``result`` is the HRESULT of an attempt that the same text shows ("0x00000000" for success), "" where none is.
