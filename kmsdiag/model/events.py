@@ -60,7 +60,7 @@ class ClientEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     ``ends`` counts attempts by :class:`AttemptEnd`, ``hresults`` the requests' codes, ``hosts`` requests by
     ``name:port``, ``failures`` events 8198 by their HRESULT. ``latest`` are the newest attempts, at most 50, oldest
-    first. ``by_directory`` counts activations by Active Directory (12308); ``orphans`` answers (12289) without a request.
+    first. ``by_directory`` counts activations by Active Directory (12308), ``orphans`` answers (12289) without request.
     """
 
     machine: str
