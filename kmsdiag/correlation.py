@@ -1,13 +1,13 @@
 """Two sides of one request: events 12288/12289 of clients with 12290 of hosts, with status files and with captures.
 
-A request is the same on both sides where its client machine ID and the client's own time are: both events carry them, so
-the clocks of the two machines do not matter. Pure: the same evidence gives the same rows.
+A request is the same on both sides where its client machine ID and the client's own time are: both events carry them,
+so the clocks of the two machines do not matter. Pure: the same evidence gives the same rows.
 """
 
 import datetime
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from kmsdiag import captured
 from kmsdiag.captured import People
@@ -81,13 +81,6 @@ def _short(name: str) -> str:
     return name.lower().partition(":")[0].partition(".")[0]
 
 
-class _Person(NamedTuple):
-    """A client of captures."""
-
-    words: str
-    address: str
-
-
 def correlate(
     machines: Sequence[Machine], events: EventsAnswer | None, captures: CaptureAnswer | None
 ) -> tuple[Correlation, ...]:
@@ -113,16 +106,16 @@ def correlate(
 
 def _from_log(client: ClientEvents, hosts: _Hosts, met: Mapping[str, str]) -> Correlation:
     attempt = _telling(client.latest)
-    match = hosts.match(attempt, client.machine)
+    met_at = hosts.match(attempt, client.machine)
     covering = hosts.covering(attempt)
-    fate, gaps = _fate(attempt, match, covering), list(_gaps(client, attempt, match, covering, hosts))
-    request = None if match is None else match[1]
+    fate, gaps = _fate(attempt, met_at, covering), list(_gaps(client, attempt, met_at, covering, hosts))
+    request = None if met_at is None else met_at[1]
     return Correlation(
         client=client.machine or attempt.client_machine_id,
         fate=fate,
         at=attempt.at,
         client_machine_id=attempt.client_machine_id,
-        host=attempt.host or ("" if match is None else match[0].host),
+        host=attempt.host or ("" if met_at is None else met_at[0].host),
         hresult=attempt.answer if attempt.end is AttemptEnd.NOT_ACTIVATED else attempt.hresult,
         host_hresult="" if request is None else request.hresult,
         count=attempt.count,
@@ -151,13 +144,13 @@ def _progress(attempt: Attempt) -> int:
     return 2 if layer in (Layer.HOST, Layer.COUNT) else 1 if attempt.host else 0
 
 
-def _fate(attempt: Attempt, match: tuple[Requester, HostRequest] | None, covering: HostEvents | None) -> Fate:
+def _fate(attempt: Attempt, met_at: tuple[Requester, HostRequest] | None, covering: HostEvents | None) -> Fate:
     match attempt.end:
         case AttemptEnd.ACTIVATED:
             return Fate.SUCCEEDED
         case AttemptEnd.NOT_ACTIVATED:
             return _discontent(attempt)
-        case AttemptEnd.OPEN if match is None:
+        case AttemptEnd.OPEN if met_at is None:
             return Fate.OPEN
         case AttemptEnd.FAILED:
             known = codes.find(attempt.hresult)
@@ -170,8 +163,8 @@ def _fate(attempt: Attempt, match: tuple[Requester, HostRequest] | None, coverin
                 return Fate.NO_HOST
             if layer in (Layer.CLIENT_KEY, Layer.HOST_KEY, Layer.NOT_KMS):
                 return Fate.NOT_ACTIVATED
-    if match is not None:
-        return Fate.LOST_BACK if _is_success(match[1].hresult) else Fate.REFUSED
+    if met_at is not None:
+        return Fate.LOST_BACK if _is_success(met_at[1].hresult) else Fate.REFUSED
     return Fate.LOST_THERE if covering is not None else Fate.NOT_REACHED
 
 
@@ -192,12 +185,12 @@ def _is_success(hresult: str) -> bool:
 def _gaps(
     client: ClientEvents,
     attempt: Attempt,
-    match: tuple[Requester, HostRequest] | None,
+    met_at: tuple[Requester, HostRequest] | None,
     covering: HostEvents | None,
     hosts: _Hosts,
 ) -> Iterator[str]:
     """What makes a row less than certain."""
-    if match is None and attempt.end is not AttemptEnd.OPEN and attempt.host:
+    if met_at is None and attempt.end is not AttemptEnd.OPEN and attempt.host:
         if covering is not None and attempt.end in (AttemptEnd.ACTIVATED, AttemptEnd.NOT_ACTIVATED):
             yield f"the log of {covering.host} lacks the request"
         elif covering is None:
@@ -251,10 +244,7 @@ def _captured(machines: Sequence[Machine], answer: CaptureAnswer | None) -> dict
         return {}
     people: People = captured.people_of(answer)
     names = {
-        address: machine.name
-        for machine in machines
-        for network in machine.networks()
-        for address in network.addresses
+        address: machine.name for machine in machines for network in machine.networks() for address in network.addresses
     }
     met = {}
     for fate in people.fates:
