@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from kmsdiag.knowledge import icmp, limits
-from kmsdiag.knowledge.causes import CAUSES, CauseText
+from kmsdiag.knowledge.cause_text import CauseText
+from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.knowledge.clouds import CLOUD_HOSTS
 from kmsdiag.knowledge.codes import CODES as KNOWN
 from kmsdiag.knowledge.codes import REFUSALS, Refusal, decode
