@@ -22,6 +22,8 @@ class Kind(StrEnum):
     BUNDLE = "bundle"
     ZEEK = "zeek"
     SURICATA = "suricata"
+    EVENTS = "events"
+    """An event log, in one of the formats that Windows' tools write."""
     TEXT = "text"
     """What is in it is found by reading it all."""
     JSON = "json"
