@@ -51,10 +51,10 @@ def command(
         list[str],
         typer.Argument(
             metavar="[NAME=]FILE...",
-            help="Any mix of: packet captures (pcap, pcapng), logs of Zeek (conn, dns, dce_rpc) or Suricata (EVE); output"
-            " of slmgr, ospp, ipconfig, nslookup and their like; JSON of collect-script or of Windows' licensing classes;"
-            " event logs (.evtx, XML, CSV, text); registry exports; what 'kmsdiag check --record' wrote. Also .gz, .zst,"
-            " .zip, and folders of these; - is stdin. NAME= says whose machine a file is of.",
+            help="Any mix of: packet captures (pcap, pcapng), logs of Zeek (conn, dns, dce_rpc) or Suricata (EVE);"
+            " output of slmgr, ospp, ipconfig, nslookup and their like; JSON of collect-script or of Windows' licensing"
+            " classes; event logs (.evtx, XML, CSV, text); registry exports; what 'kmsdiag check --record' wrote. Also"
+            " .gz, .zst, .zip, and folders of these; - is stdin. NAME= says whose machine a file is of.",
             show_default=False,
         ),
     ],

@@ -1,11 +1,12 @@
 """The report as Markdown, ready for a ticket."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kmsdiag.model.finding import Severity
-from kmsdiag.model.report import CaptureView, Report
-from kmsdiag.report import captures, layout, plan
+from kmsdiag.model.report import Report
+from kmsdiag.report import captures, collected, layout, plan
+from kmsdiag.report.tables import Table
 from kmsdiag.report.words import visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")
@@ -37,6 +38,9 @@ def render(report: Report) -> str:
             out[-1] += f" Shows {codes}."
         out.append("")
         for fix in cause.fixes:
+            if not fix.command:
+                out += [f"   {escape(fix.text)}", ""]
+                continue
             out += [f"   {escape(fix.text)}, {escape(fix.where)}:", ""]
             out += [f"   {line}" for line in code(fix.command).splitlines()] + [""]
     if verdict.impact:
@@ -58,7 +62,10 @@ def render(report: Report) -> str:
         out += [table_row([escape(one) for one in headers]), table_row(["---"] * len(headers))]
         out += [table_row([escape(one) for one in row]) for row in cells] + [""]
     if report.captures is not None:
-        out += _captures(report.captures)
+        out += _tables(captures.tables(report.captures))
+        out += ["Everything this rests on, in Wireshark:", "", code(report.captures.filter), ""]
+    if report.collected is not None:
+        out += _tables(collected.tables(report.collected))
     if report.not_checked:
         out += ["## Not checked", ""]
         for gap in report.not_checked:
@@ -92,12 +99,12 @@ def _findings(report: Report) -> list[str]:
     return out
 
 
-def _captures(view: CaptureView) -> list[str]:
+def _tables(tables: Iterable[Table]) -> list[str]:
     out: list[str] = []
-    for table in captures.tables(view):
+    for table in tables:
         out += [f"## {table.title}", "", table_row(table.headers), table_row(["---"] * len(table.headers))]
         out += [table_row([escape(cell) for cell in row]) for row in table.rows] + [""]
-    return [*out, "Everything this rests on, in Wireshark:", "", code(view.filter), ""]
+    return out
 
 
 def _what_if(report: Report) -> list[str]:
