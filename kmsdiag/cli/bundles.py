@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Addition(NamedTuple):
     """Evidence from files: answers, and the fields of the target that name the files."""
 
-    answers: "Mapping[Request[Any], Answer]"
+    answers: "Mapping[Any, Answer]"
     fields: Mapping[str, Any]
     interrupted: bool = False
 

@@ -239,11 +239,10 @@ def counts_words(report: Report) -> str:
         files = _count(len(report.captures.files), "capture file" if recorded else "log")
         verdicts += f"; {_count(counts.packets, 'packet' if recorded else 'line')} of {files}"
     if report.collected is not None:
-        files = [_count(counts.files, "file")] if counts.files else []
-        files += [f"{_count(counts.events, 'event')} of {_count(len(report.collected.logs), 'log')}"] * bool(
-            counts.events
-        )
-        verdicts += "; " + ", ".join(files) if files else ""
+        read = [_count(counts.files, "file about machines")] if counts.files else []
+        if report.collected.logs:
+            read.append(f"{_count(counts.events, 'event')} of {_count(len(report.collected.logs), 'log')}")
+        verdicts += f"; {', '.join(read)}"
     sent = counts.dns_messages or counts.tcp_connections
     if report.collected is not None and not sent:
         return f"{_count(len(report.results), 'result')} ({verdicts}); nothing was sent"

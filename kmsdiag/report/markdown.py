@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from kmsdiag.model.finding import Severity
+from kmsdiag.model.path import Cause
 from kmsdiag.model.report import Report
 from kmsdiag.report import captures, collected, layout, plan
 from kmsdiag.report.tables import Table
@@ -32,17 +33,7 @@ def render(report: Report) -> str:
     if report.interrupted:
         out += ["**Interrupted**: this is what was known by then.", ""]
     for number, cause in enumerate(verdict.causes, 1):
-        out += [f"{number}. **{escape(cause.headline)}**  ", f"   {escape(cause.text)}"]
-        codes = layout.client_codes(cause)
-        if codes:
-            out[-1] += f" Shows {codes}."
-        out.append("")
-        for fix in cause.fixes:
-            if not fix.command:
-                out += [f"   {escape(fix.text)}", ""]
-                continue
-            out += [f"   {escape(fix.text)}, {escape(fix.where)}:", ""]
-            out += [f"   {line}" for line in code(fix.command).splitlines()] + [""]
+        out += _cause(number, cause)
     if verdict.impact:
         out += ["## Who is hit", "", *(f"- {escape(layout.impact_words(impact))}" for impact in verdict.impact), ""]
     rows = layout.path_rows(report.paths)
@@ -80,6 +71,19 @@ def render(report: Report) -> str:
         "",
     ]
     return "\n".join(out)
+
+
+def _cause(number: int, cause: Cause) -> list[str]:
+    out = [f"{number}. **{escape(cause.headline)}**  ", f"   {escape(cause.text)}"]
+    codes = layout.client_codes(cause)
+    if codes:
+        out[-1] += f" Shows {codes}."
+    out.append("")
+    for fix in cause.fixes:
+        out += [f"   {escape(fix.text)}" + (f", {escape(fix.where)}:" if fix.command else ""), ""]
+        if fix.command:
+            out += [f"   {line}" for line in code(fix.command).splitlines()] + [""]
+    return out
 
 
 def _findings(report: Report) -> list[str]:
