@@ -9,6 +9,9 @@ from kmsdiag.model.collected import HostState, MachineState, ProductState, Reque
 MOST_PRODUCTS: Final = 2_000
 """Products of one machine that are kept."""
 
+_PARTIAL: Final = ("/xpr", "/ato", "/act")
+"""Outputs that tell one thing about a product."""
+
 _IDENTITY: Final = ("description", "activation_id", "application_id", "channel", "extended_pid")
 
 
@@ -159,8 +162,7 @@ def _joined(products: list[Account]) -> tuple[list[Account], list[str]]:
         if known is None:
             found[key] = one
             continue
-        partial = ("/xpr", "/ato", "/act")
-        if one.source.endswith(partial) or known.source.endswith(partial):
+        if one.source != known.source and (one.source.endswith(_PARTIAL) or known.source.endswith(_PARTIAL)):
             found[key] = _completed(known, one)
             continue
         for field in _IDENTITY:
@@ -177,7 +179,7 @@ def _joined(products: list[Account]) -> tuple[list[Account], list[str]]:
 
 def _completed(one: Account, other: Account) -> Account:
     """What two outputs of different kinds say about one product: the one that tells its state, and more from the other."""
-    first, second = (other, one) if one.source.endswith(("/xpr", "/ato", "/act")) else (one, other)
+    first, second = (other, one) if one.source.endswith(_PARTIAL) else (one, other)
     for field, value in second.fields.items():
         first.fields.setdefault(field, value)
     first.facts |= second.facts

@@ -18,6 +18,10 @@ MOST_PIECES: Final = 24
 _NEWLINE: Final = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _QUOTE: Final = re.compile(r"\s*(?:[>|]\s*)+")
 _INVISIBLE: Final = re.compile("[\x00\u200b-\u200f\u2060\ufeff]")
+_GLUED: Final = re.compile(
+    r"(?<=\w|\))(?=(?:edition|channel)$)"
+    r"|(?<=[./-](?:19|20)\d\d)\.?(?=\d{1,2}:\d\d)|(?<=\d\d\d\d-\d\d-\d\d)(?=\d\d:)|(?<=:\d\d)(?=[AP]M$)"
+)
 _OTHER_LABEL: Final = re.compile(r"[^\W\d][^:]{2,60}:(?:\s|$)")
 
 STOP: Final = re.compile(
@@ -96,6 +100,13 @@ class Vocabulary:
         """Whether nothing can follow a value of words."""
         pattern = self._ends.get(key)
         return pattern is not None and pattern.search(text) is not None
+
+    @staticmethod
+    def spaced(text: str) -> str:
+        """Blanks that a line's end took away, put back where they must have been: before last words, in times."""
+        if _GLUED.search(text):
+            text = _GLUED.sub(" ", text)
+        return text
 
     def joined(self, left: str, right: str, *, full: bool) -> str:
         """Two pieces of a value of words. ``full``: the first one filled its line, so that a word may be broken."""
@@ -201,7 +212,7 @@ class _Reading:
             return Item(key, head, at, line)
         if kind is None:
             value, last = self._words(key, head, line)
-            return Item(key, value, at, last)
+            return Item(key, value if last == line else self.words.spaced(value), at, last)
         return self._solid(key, head, at, line)
 
     # ------------------------------------------------------------------------------------------------- values

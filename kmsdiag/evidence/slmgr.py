@@ -17,12 +17,15 @@ from kmsdiag.evidence.slmgr_labels import SLMGR, STATES
 from kmsdiag.evidence.slmgr_local import read_foreign
 from kmsdiag.model.collected import MachineState
 
-_ANY: Final = re.compile(
-    r"licen[sc]e\s*status|slmgr|partial\s+product|permanently|activation\s+(?:will\s+expire|id)|grace\s+period\s+ends"
-    r"|notification\s+(?:mode|reason)|\(\s*CMID|listening\s+on|Error:\s*0x|KMS\s+machine|VOLUME_|_channel|channel|RETAIL|OEM_",
+_SIGN: Final = re.compile(
+    r"licensestatus|slmgr|partialproduct|permanentlyactivated|activationwillexpire|activationid|graceperiodends"
+    r"|notification(?:mode|reason)|\(CMID|listeningon|Error:0x|KMS(?:machine|computer)|activatedsuccessfully"
+    r"|activationfailed|channel",
     re.IGNORECASE,
 )
-"""Signs, one of which every text of slmgr has."""
+"""Signs, one of which every text of slmgr has, without white space."""
+
+_BETWEEN: Final = re.compile(r"[\s>|\x00]+")
 
 _TELLING: Final = frozenset(
     {"ospp", "status", "remaining", "permanent", "will_expire", "grace_ends", "notification_mode", "activating", "error"}
@@ -58,7 +61,7 @@ _WEAK: Final = frozenset(
 
 def read(text: str) -> list[MachineState]:
     """All that slmgr.vbs says in a text, a state a machine; [] where there is nothing of it. Never raises."""
-    if not _ANY.search(text):
+    if not _SIGN.search(_BETWEEN.sub("", text)):
         return []
     lines = lines_of(text)
     items = SLMGR.items(lines)

@@ -16,6 +16,9 @@ from kmsdiag.knowledge.licences import APPLICATIONS
 from kmsdiag.model.collected import MachineState
 
 _CHANNEL: Final = re.compile(r"(?:^|[,:])\s*((?:[A-Z0-9]+_)*(?:VOLUME|RETAIL|OEM|TIMEBASED|VIRTUAL)[\w()]*)\s+channel\b")
+_LIST: Final = re.compile(r"\w+\s{2,}:")
+"""PowerShell's lists: other labels, in English."""
+
 _KIND: Final = re.compile(r"(?:Volume|Retail|OEM)(?::[\w-]+)*$")
 _EXPIRY: Final = re.compile(r"(\d{1,9})\D{1,60}\((\d{1,6})\D{1,60}\)\.?$")
 _INTERVAL: Final = re.compile(r"(\d{1,6})\s*[^\d\s:.,]{1,30}$")
@@ -34,7 +37,7 @@ _STATUS: Final = {"lizenziert": 1}
 def read_foreign(lines: Sequence[Line]) -> list[MachineState]:
     """What lines hold that does not depend on a language; [] where nothing looks like a product."""
     machines = Machines()
-    begins = [n for n, line in enumerate(lines) if _CHANNEL.search(line.text) and n > 0]
+    begins = [n for n, line in enumerate(lines) if n > 0 and _CHANNEL.search(line.text) and not _LIST.match(line.text)]
     version = ""
     for at, begin in enumerate(begins):
         end = begins[at + 1] - 1 if at + 1 < len(begins) else len(lines)
