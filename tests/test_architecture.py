@@ -119,6 +119,7 @@ MAY_IMPORT = {
     "kmsdiag.evidence": {
         "kmsdiag.capture",
         "kmsdiag.evidence",
+        "kmsdiag.knowledge.licences",
         "kmsdiag.model",
         "kmsdiag.sources",
         "kmsdiag.wire",

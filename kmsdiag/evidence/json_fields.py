@@ -59,8 +59,11 @@ class Fields:
 
     def flag(self, key: str) -> bool | None:
         """Yes or no, or None where it is not said."""
-        if self.data.get(key) is None:
+        value = self.data.get(key)
+        if value is None or value == "":
             return None
+        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
         return bool(self.number(key, 0xFFFF_FFFF))
 
     def code(self, key: str) -> str:
@@ -81,7 +84,7 @@ class Fields:
             self.wrong(key, value)
         return Fields(value if isinstance(value, dict) else {}, key, self.problems)
 
-    def items(self, key: str) -> list[Any]:
+    def items(self, key: str, most: int = LIST_LIMIT) -> list[Any]:
         """A list; PowerShell writes one element without the list, and some lists as ``{"value": [], "Count": n}``."""
         value = self.data.get(key)
         if isinstance(value, dict) and value.keys() == {"value", "Count"}:
@@ -89,13 +92,13 @@ class Fields:
         if value is None:
             return []
         found = value if isinstance(value, list) else [value]
-        if len(found) > LIST_LIMIT:
-            self.problems.append(f"{self.where}: {key} has {len(found)} entries, {LIST_LIMIT} are kept")
-        return found[:LIST_LIMIT]
+        if len(found) > most:
+            self.problems.append(f"{self.where}: {key} has {len(found)} entries, {most} are kept")
+        return found[:most]
 
-    def objects(self, key: str, name: str) -> Iterator["Fields"]:
+    def objects(self, key: str, name: str, most: int = LIST_LIMIT) -> Iterator["Fields"]:
         """A list of objects."""
-        for number, value in enumerate(self.items(key), 1):
+        for number, value in enumerate(self.items(key, most), 1):
             if isinstance(value, dict):
                 yield Fields(value, f"{name} {number}", self.problems)
             elif value is not None:

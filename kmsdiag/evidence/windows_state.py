@@ -16,6 +16,9 @@ from kmsdiag.model.answer import HostsEntry, KmsClient, KmsEvent, KmsOverride, L
 
 INFO_LIMIT: Final = 1000
 
+MOST_KEYS: Final = 1000
+"""Registry keys that are read."""
+
 _SITE_LOCAL: Final = ("fec0:0:0:ffff::1", "fec0:0:0:ffff::2", "fec0:0:0:ffff::3")
 """DNS servers that Windows names where an interface has none for IPv6."""
 
@@ -133,7 +136,7 @@ def _registry(top: Fields) -> tuple[list[KmsOverride], list[str], bool | None]:
     """Overrides, lookup domains, and whether hosts are cached where the registry says so."""
     overrides, domains = [], []
     caching: bool | None = None
-    for entry in top.objects("kms", "registry key"):
+    for entry in top.objects("kms", "registry key", MOST_KEYS):
         app, sku = entry.text("app").strip("{}").lower(), entry.text("sku").strip("{}").lower()
         view = entry.text("view")
         if view not in ("64", "32"):
