@@ -158,7 +158,15 @@ MAY_IMPORT = {
     },
     "kmsdiag.plan": {"kmsdiag.choice", "kmsdiag.discovery", "kmsdiag.knowledge.limits", "kmsdiag.model"},
     "kmsdiag.policy": {"kmsdiag.model"},
-    "kmsdiag.probes": {"kmsdiag.model", "kmsdiag.probes", "kmsdiag.wire"},
+    "kmsdiag.probes": {
+        "kmsdiag.evidence.escape",
+        "kmsdiag.evidence.names",
+        "kmsdiag.evidence.windows_script",
+        "kmsdiag.evidence.windows_state",
+        "kmsdiag.model",
+        "kmsdiag.probes",
+        "kmsdiag.wire",
+    },
     "kmsdiag.registry": {"kmsdiag.check"},
     "kmsdiag.report": {
         "kmsdiag.bundle",

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import Final
 
 TEXT_LIMIT: Final = 255
+"""Characters kept of a text: what the longest DNS name needs."""
+
 NOTE_LIMIT: Final = 200
 MOST_NOTES: Final = 20
 
@@ -13,10 +15,11 @@ _KEY: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{5}(?:\s*-\s*[0-9A-Za-z]{5
 
 def ascii_text(text: str, limit: int = TEXT_LIMIT) -> str:
     r"""The text in printable ASCII, anything else written as ``\xNN`` or ``\u{N}``, cut at ``limit`` characters."""
-    text = text[:limit]
+    if len(text) > limit:
+        text = text[:limit]
     if not (text.isascii() and text.isprintable()):
-        text = "".join(map(_escaped, text))[:limit]
-    return text
+        text = "".join(map(_escaped, text))
+    return text if len(text) <= limit else text[:limit]
 
 
 def _escaped(character: str) -> str:

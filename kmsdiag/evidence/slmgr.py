@@ -28,7 +28,17 @@ _SIGN: Final = re.compile(
 _BETWEEN: Final = re.compile(r"[\s>|\x00]+")
 
 _TELLING: Final = frozenset(
-    {"ospp", "status", "remaining", "permanent", "will_expire", "grace_ends", "notification_mode", "activating", "error"}
+    {
+        "ospp",
+        "status",
+        "remaining",
+        "permanent",
+        "will_expire",
+        "grace_ends",
+        "notification_mode",
+        "activating",
+        "error",
+    }
 )
 """Labels of an English text that tells about an activation."""
 

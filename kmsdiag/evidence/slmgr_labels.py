@@ -65,7 +65,11 @@ LABELS: Final = (
     Label("trusted_time", "Trustedtime:"),
     Label("activation_type", "ConfiguredActivationType:", "All|AD|KMS|Token"),
     Label("heading", "(?:Mostrecentactivationinformation:|KeyManagementServiceclientinformation)", ""),
-    Label("never_asked", r"Pleaseuseslmgr\.vbs/atotoactivate(?:andupdateKMSclientinformationinordertoupdatevalues\.?)?", ""),
+    Label(
+        "never_asked",
+        r"Pleaseuseslmgr\.vbs/atotoactivate(?:andupdateKMSclientinformationinordertoupdatevalues\.?)?",
+        "",
+    ),
     Label("client_machine_id", rf"Client{_MACHINE}ID\(CMID\):", GUID),
     Label("registered", f"RegisteredKMS{_NAME}:", HOST),
     Label("discovered", f"KMS{_NAME}fromDNS:", HOST),

@@ -15,7 +15,9 @@ from kmsdiag.evidence.slmgr_labels import CODE, GUID, HOST, PID
 from kmsdiag.knowledge.licences import APPLICATIONS
 from kmsdiag.model.collected import MachineState
 
-_CHANNEL: Final = re.compile(r"(?:^|[,:])\s*((?:[A-Z0-9]+_)*(?:VOLUME|RETAIL|OEM|TIMEBASED|VIRTUAL)[\w()]*)\s+channel\b")
+_CHANNEL: Final = re.compile(
+    r"(?:^|[,:])\s*((?:[A-Z0-9]+_)*(?:VOLUME|RETAIL|OEM|TIMEBASED|VIRTUAL)[\w()]*)\s+channel\b"
+)
 _LIST: Final = re.compile(r"\w+\s{2,}:")
 """PowerShell's lists: other labels, in English."""
 
