@@ -119,6 +119,7 @@ MAY_IMPORT = {
     "kmsdiag.evidence": {
         "kmsdiag.capture",
         "kmsdiag.evidence",
+        "kmsdiag.knowledge.event_fields",
         "kmsdiag.model",
         "kmsdiag.sources",
         "kmsdiag.wire",
@@ -258,6 +259,7 @@ ONLY_IN = {
     "dns.message": ASKS,
     "numpy": {"kmsdiag.capture", "kmsdiag.evidence.logs", "kmsdiag.wire"},
     "distributed": {"kmsdiag.cli"},
+    "evtx": {"kmsdiag.evidence.event_log_file"},
     "rich": {"kmsdiag.cli"},
     "scapy": {"kmsdiag.probes.capture"},
     "tabulate": {"kmsdiag.cli", "kmsdiag.report"},
@@ -439,6 +441,7 @@ HEAVY = [
     "asyncio",
     "distributed",
     "dns",
+    "evtx",
     "kmsdiag.lab",
     "kmsdiag.probes",
     "msgspec",
