@@ -25,9 +25,12 @@ MAY_IMPORT = {
         "kmsdiag.clocks",
         "kmsdiag.collected",
         "kmsdiag.discovery",
+        "kmsdiag.grouping",
         "kmsdiag.knowledge",
         "kmsdiag.model",
         "kmsdiag.plan",
+        "kmsdiag.products",
+        "kmsdiag.published",
     },
     "kmsdiag.agreement": {"kmsdiag.model"},
     "kmsdiag.api": {
