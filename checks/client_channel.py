@@ -130,7 +130,8 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
                 code = {"ad": "ad_only", "token": "token_only"}.get(kind, "kms_client")
                 groups.add(code, machine, because, listed=listed)
             elif channel is Channel.HOST:
-                groups.add("rogue_host" if _workstation(product, machine) else "host_key", machine, because, listed=listed)
+                code = "rogue_host" if _workstation(product, machine) else "host_key"
+                groups.add(code, machine, because, listed=listed)
             elif channel is Channel.UNKNOWN:
                 groups.add("unknown", machine, because, listed=listed)
             elif product.status in (0, licences.NOTIFICATION):

@@ -1,4 +1,4 @@
-"""What a product of a collected machine is: whose key it has, Windows or Office, and which machine a host's name means."""
+"""What a product of a collected machine is: whose key it has, Windows or Office; which machine a host's name means."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""What DNS says about KMS hosts, from all of a run that tells: live answers, captures, and lookups in collected files."""
+"""What DNS says about KMS hosts, from all that tells: live answers, captures, and lookups in collected files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

@@ -30,7 +30,7 @@ RELEASES: Final = {
 
 
 class HostKey(NamedTuple):
-    """A group of host keys. ``server`` is the newest Windows Server it activates, "" where it activates clients alone."""
+    """A group of host keys. ``server`` is the newest Windows Server that it activates, "" where none."""
 
     name: str
     server: str
