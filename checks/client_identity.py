@@ -45,7 +45,7 @@ META = CheckMeta(
         "several": Code(
             Severity.INFO,
             "{who}: several client machine IDs ({machine_ids}).",
-            "It was rearmed between two files, or two machines go by one name; Office on Windows 7 has an ID of its own.",
+            "It was rearmed between two files, or two machines go by one name; Office on Windows 7 has its own ID.",
         ),
         "one_or_clones": Code(
             Severity.INFO,
@@ -70,7 +70,7 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """One finding a shared ID; then what is odd about single machines."""
     owners: dict[str, list[Machine]] = {}
     groups = Groups()
-    found = []
+    found: list[Finding] = []
     for machine in collected.machines(seen):
         for one in machine.client_machine_ids:
             owners.setdefault(one, []).append(machine)

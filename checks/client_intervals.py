@@ -18,6 +18,7 @@ from kmsdiag.knowledge.limits import ACTIVATION_INTERVAL, LEAST_INTERVAL, MOST_I
 from kmsdiag.model.collected import ProductState
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
+from kmsdiag.model.request import Status
 from kmsdiag.model.target import Subject
 
 _USUAL = (ACTIVATION_INTERVAL // 60, RENEWAL_INTERVAL // 60)
@@ -44,7 +45,7 @@ META = CheckMeta(
         ),
         "out_of_range": Code(
             Severity.WARNING,
-            "{who}: an interval of {minutes} min; from 15 to 43,200 (30 days) are allowed.",
+            "{who}: an interval of {interval} min; from 15 to 43,200 (30 days) are allowed.",
             "What Windows makes of such a value is not documented.",
             (_DEFAULTS,),
         ),
@@ -119,7 +120,7 @@ def _allowed(pair: Sequence[int]) -> bool:
 def _judge_pair(pair: tuple[int, int], machine: Machine, part: Part, groups: Groups) -> None:
     for minutes in pair:
         if not _allowed((minutes,)):
-            groups.add("out_of_range", machine, (part.question,), minutes=f"{minutes:,}")
+            groups.add("out_of_range", machine, (part.question,), interval=f"{minutes:,}")
     if _allowed(pair):
         usual = all(minutes in (0, usual) for minutes, usual in zip(pair, _USUAL, strict=True))
         activation, renewal = (f"{minutes:,}" if minutes else "?" for minutes in pair)
@@ -153,7 +154,7 @@ def _answering(product: ProductState, machine: Machine) -> str:
 
 def _differ(host: str, pairs: dict[tuple[int, int], list[tuple[Machine, Part]]]) -> Finding:
     intervals = []
-    because = {}
+    because: dict[Status, None] = {}
     for (activation, renewal), owners in sorted(pairs.items()):
         machines = list({machine.name: machine for machine, _part in owners}.values())
         intervals.append(f"{activation:,} and {renewal:,} min on {who(machines)}")

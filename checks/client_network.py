@@ -53,8 +53,8 @@ META = CheckMeta(
         "no_record": Code(
             Severity.WARNING,
             "{who}: DNS has no KMS record for {others}: {outcome}.",
-            "A client with this suffix alone finds no host: 0x8007232B (the name does not exist) or 0x8007251D (it has no"
-            " such record).",
+            "A client with this suffix alone finds no host: 0x8007232B (the name does not exist) or 0x8007251D (it"
+            " has no such record).",
         ),
         "lookup_failed": Code(
             Severity.WARNING,
@@ -160,21 +160,20 @@ def _judge_lookups(machine: Machine, dns: Published, groups: Groups) -> None:
         elif is_kms and lookup.outcome.is_absence:
             lacking[name.removeprefix(_PREFIX)] = (lookup.outcome.words, part)
         elif is_kms or (lookup.kind != "SRV" and _is_kms_host(name, machine, dns)):
-            args = {"name": name, "outcome": lookup.outcome.words}
-            if lookup.outcome.is_absence:
+            words = lookup.outcome.words
+            if not lookup.outcome.is_absence:
+                groups.add("lookup_failed", machine, because, kind=lookup.kind, name=name, outcome=words)
+            elif not dns.addresses.get(name):
                 # A host needs an address of one family only.
-                if not dns.addresses.get(name):
-                    groups.add("unresolved", machine, because, **args)
-            else:
-                groups.add("lookup_failed", machine, because, kind=lookup.kind, **args)
+                groups.add("unresolved", machine, because, name=name, outcome=words)
     for domain in given:
         lacking.pop(domain, None)
-    because = tuple(part.question for part in given.values())
+    answered = tuple(part.question for part in given.values())
     told = tuple(part.question for _words, part in lacking.values())
     if given and lacking:
-        groups.add("only_some", machine, because + told, domains=tuple(sorted(given)), others=tuple(sorted(lacking)))
+        groups.add("only_some", machine, answered + told, domains=tuple(sorted(given)), others=tuple(sorted(lacking)))
     elif given:
-        groups.add("found", machine, because, domains=tuple(sorted(given)))
+        groups.add("found", machine, answered, domains=tuple(sorted(given)))
     elif lacking:
         outcomes = tuple(sorted({words for words, _part in lacking.values()}))
         groups.add("no_record", machine, told, others=tuple(sorted(lacking)), outcome=outcomes)
