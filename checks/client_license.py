@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
 from kmsdiag.knowledge import licences
+from kmsdiag.knowledge.codes import meaning
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.answer import KmsClient, KmsEvent, LicensedProduct, MachineAnswer
 from kmsdiag.model.evidence import Evidence
@@ -132,25 +133,6 @@ META = CheckMeta(
         "Microsoft: Activation policy values for volume activation",
     ),
 )
-
-_MEANINGS = {
-    0x8007007B: "there is no DNS name to ask for",
-    0x8007232A: "the DNS server failed (SERVFAIL)",
-    0x8007232B: "the SRV record does not exist (NXDOMAIN)",
-    0x8007251D: "the name exists and has no SRV record",
-    0x8007267C: "no DNS server is configured",
-    0x80072AF9: "the host's name does not resolve",
-    0x8007274C: "the connection timed out",
-    0x8007274D: "the connection was refused",
-    0x800706BA: "the RPC server is not available: TCP is blocked, or nothing listens",
-    0xC0020017: "the RPC server is not available",
-    0xC004F038: "the host's count is too low",
-    0xC004F039: "the host did not answer the request, or is no KMS host any more",
-    0xC004F041: "the KMS host itself is not activated",
-    0xC004F042: "the host's key does not cover this product",
-    0xC004F06C: "the clocks of client and host differ by more than four hours",
-    0xC004F074: "no KMS host could be contacted",
-}
 
 
 def subjects(target: Target) -> Iterator[Subject]:
@@ -331,8 +313,8 @@ def _judge_attempt(product: str, attempt: _Attempt) -> Finding:
     because, request, response = (MachineSettings(),), attempt.request, attempt.response
     args = {"product": product, "at": attempt.at, "host": request.host}
     if request.code:
-        meaning = _MEANINGS.get(request.code, "slui.exe 0x2a with this code shows its text")
-        return say("failed", because, **args, code=f"0x{request.code:08X}", meaning=meaning)
+        code = f"0x{request.code:08X}"
+        return say("failed", because, **args, code=code, meaning=meaning(code))
     if response is None:
         return say("not_answered", because, **args)
     if response.activated:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kmsdiag import diagnosis, observed
 from kmsdiag.bundle import Bundle
 from kmsdiag.knowledge.causes import CAUSES
-from kmsdiag.knowledge.hresults import HRESULTS
+from kmsdiag.knowledge.codes import REFUSALS
 from kmsdiag.model.answer import SrvRecord
 from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, RpcOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Cause, Impact, PathState, Route, VerdictState
@@ -461,7 +461,7 @@ def captured_worlds() -> Iterator[tuple[str, World]]:
         error = PROHIBITED if outcome is ConversationOutcome.UNREACHABLE else None
         yield code, met(outcome, icmp=error, hresult="0xC004F0FF", detail="what came back", count=3, required=25)
     yield "tcp.unreachable", met(ConversationOutcome.UNREACHABLE)
-    for one_code, known in HRESULTS.items():
+    for one_code, known in REFUSALS.items():
         yield f"answer.{known.name}", met(ConversationOutcome.HOST_REFUSED, hresult=one_code)
     yield "answer.refused_unread", met(ConversationOutcome.HOST_REFUSED, hresult="")
     silent = Traffic().srv(CONTOSO, published, record("kms2"), clients=[CLIENT])

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from kmsdiag.knowledge.hresults import HRESULTS, HResult
+from kmsdiag.knowledge.codes import REFUSALS, Refusal
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.path import Basis, ClientCode
 
@@ -105,7 +105,7 @@ _ADDRESS = Fix(
 _SILENT_DNS = "a firewall drops port 53, or the server is down"
 
 
-def _refused(one: HResult) -> CauseText:
+def _refused(one: Refusal) -> CauseText:
     """The cause behind a refusal whose HRESULT is known. The client shows the umbrella code once no host is left."""
     return CauseText(
         headline="{target} ({address}) refuses ({hresult}): " + one.meaning,
@@ -457,6 +457,6 @@ CAUSES: Final = {
             Fix(Where.CLIENT, "compare the client machine IDs (CMID) of two clients", "slmgr /dlv"),
         ),
     ),
-    **{f"answer.{one.name}": _refused(one) for one in HRESULTS.values()},
+    **{f"answer.{one.name}": _refused(one) for one in REFUSALS.values()},
 }
 """One text a failure; ``test_path`` holds every failing outcome to having one."""
