@@ -57,8 +57,8 @@ META = CheckMeta(
         "expires_soon": Code(
             Severity.WARNING,
             "{who}: licensed, but only for {left} more{ends} ({products}): its renewals fail.",
-            "A client renews every 7 days for 180; that little is left only where no host was reached for months."
-            " After that its users are told to activate.",
+            "A client renews every 7 days for 180; that little is left only where no host (or domain controller) was reached"
+            " for months. After that its users are told to activate.",
             (_TRY, _LOG),
         ),
         "in_grace": Code(
@@ -137,11 +137,11 @@ def _judge_client(product: ProductState, machine: Machine, part: Part, groups: G
         if code == "permanent":
             groups.add(code, machine, because, listed=listed)
         else:
-            groups.add(code, machine, because, listed=listed, minutes=minutes, dates=ends)
+            groups.add(code, machine, because, listed=listed, minutes=minutes, until=ends)
     elif status in licences.GRACE:
         words = licences.status_words(status)
         reason = _reason(product)
-        groups.add("in_grace", machine, because, listed=listed, minutes=left, dates=ends, status=words, reason=reason)
+        groups.add("in_grace", machine, because, listed=listed, minutes=left, until=ends, status=words, reason=reason)
     elif 0 <= status < len(licences.STATUS):
         words = licences.status_words(status)
         groups.add("not_licensed", machine, because, listed=listed, status=words, reason=_reason(product))
@@ -154,10 +154,10 @@ def _judge_client(product: ProductState, machine: Machine, part: Part, groups: G
 def _code_of_licensed(product: ProductState) -> str:
     if product.permanent:
         return "permanent"
-    if product.ad_object:
-        return "ad_activated"
     if 0 < product.grace_minutes < licences.WARNING_MINUTES:
         return "expires_soon"
+    if product.ad_object:
+        return "ad_activated"
     interval = product.renewal_interval_min or RENEWAL_INTERVAL // 60
     return "not_renewed" if _since_renewal(product) >= _MISSED * interval else "licensed"
 

@@ -52,11 +52,11 @@ def _spans(values: Iterable[int]) -> str:
     return f"{number if most.endswith(f' {unit}') else least} to {most}"
 
 
-def _dates(values: Iterable[datetime.datetime | None]) -> str:
+def _until(values: Iterable[datetime.datetime | None]) -> str:
     known = sorted({f"{value:%Y-%m-%d}" for value in values if value is not None})
     if not known:
         return ""
-    return f" ({known[0]})" if len(known) == 1 else f" ({known[0]} to {known[-1]})"
+    return f" (until {known[0]})" if len(known) == 1 else f" (until {known[0]} to {known[-1]})"
 
 
 class _Group:
@@ -65,7 +65,7 @@ class _Group:
         self.because: dict[Request[Any], None] = {}
         self.listed: dict[str, list[str]] = {}
         self.minutes: dict[str, list[int]] = {}
-        self.dates: dict[str, list[datetime.datetime | None]] = {}
+        self.until: dict[str, list[datetime.datetime | None]] = {}
 
     def args(self) -> dict[str, Scalar | tuple[str, ...]]:
         """The values of which each machine has its own, in words for all."""
@@ -73,7 +73,7 @@ class _Group:
             "who": who(tuple(self.machines.values())),
             **{name: some(words) for name, words in self.listed.items()},
             **{name: _spans(values) for name, values in self.minutes.items()},
-            **{name: _dates(values) for name, values in self.dates.items()},
+            **{name: _until(values) for name, values in self.until.items()},
         }
 
 
@@ -88,16 +88,17 @@ class Groups:
         code: str,
         machine: Machine,
         because: Iterable[Request[Any]],
+        /,
         *,
         listed: Mapping[str, str] | None = None,
         minutes: Mapping[str, int] | None = None,
-        dates: Mapping[str, datetime.datetime | None] | None = None,
+        until: Mapping[str, datetime.datetime | None] | None = None,
         **args: Scalar | tuple[str, ...],
     ) -> None:
         """Say something of one machine.
 
         ``args`` are the same for all of a group. Of ``listed`` texts a finding has the first few, of ``minutes`` and
-        ``dates`` the least and the most; a date is " (2026-01-05)", or "" where none is known.
+        ``until`` the least and the most; a date is " (until 2026-01-05)", or "" where none is known.
         """
         group = self._groups.setdefault((code, tuple(sorted(args.items()))), _Group())
         group.machines[machine.name.lower()] = machine
@@ -106,8 +107,8 @@ class Groups:
             group.listed.setdefault(name, []).append(word)
         for name, number in (minutes or {}).items():
             group.minutes.setdefault(name, []).append(number)
-        for name, date in (dates or {}).items():
-            group.dates.setdefault(name, []).append(date)
+        for name, date in (until or {}).items():
+            group.until.setdefault(name, []).append(date)
 
     def __bool__(self) -> bool:
         return bool(self._groups)
