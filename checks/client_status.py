@@ -57,8 +57,8 @@ META = CheckMeta(
         "expires_soon": Code(
             Severity.WARNING,
             "{who}: licensed, but only for {left} more{ends} ({products}): its renewals fail.",
-            "A client renews every 7 days for 180; that little is left only where no host (or domain controller) was reached"
-            " for months. After that its users are told to activate.",
+            "A client renews every 7 days for 180; that little is left only where no host (or domain controller) was"
+            " reached for months. After that its users are told to activate.",
             (_TRY, _LOG),
         ),
         "in_grace": Code(

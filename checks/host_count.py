@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kmsdiag import check, collected, products
-from kmsdiag.captured import count as number_of
+from kmsdiag.captured import count
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
 from kmsdiag.collected import Machine, Part
 from kmsdiag.grouping import who
@@ -40,7 +40,8 @@ META = CheckMeta(
         "clients_below": Code(
             Severity.WARNING,
             "{host}: the count is {count} ({product}): enough for servers (5), too low for Windows clients (25).",
-            "Windows 10 and other clients that ask it show 0xC004F038, and are counted all the same.",
+            "Windows clients that ask it show 0xC004F038. Where only servers ask, it never goes above 10, and all is"
+            " well.",
             (_SEE, _WHO),
         ),
         "below": Code(
@@ -110,14 +111,14 @@ class _Count(NamedTuple):
     machine: Machine
     product: ProductState
     part: Part
-    count: int
+    number: int
     needed: int
     office: bool
 
     @property
     def words(self) -> str:
         """The count; at twice the need it stands still."""
-        return f"{self.count} or more" if self.count >= 2 * self.needed and not self.count % 10 else str(self.count)
+        return f"{self.number} or more" if self.number >= 2 * self.needed else str(self.number)
 
 
 def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
@@ -153,13 +154,13 @@ def _counted(machine: Machine, product: ProductState, part: Part, host: HostStat
 def _judge_count(one: _Count) -> Finding:
     because = (one.part.question,)
     host, product = one.machine.label, products.label(one.product)
-    if one.count <= 0:
-        return say("nobody", because, host=host, product=product, count=one.count)
-    if one.count >= one.needed:
+    if one.number <= 0:
+        return say("nobody", because, host=host, product=product, count=one.number)
+    if one.number >= one.needed:
         return say("enough", because, host=host, product=product, count=one.words, needed=one.needed)
-    if one.count >= SERVER_THRESHOLD:
-        return say("clients_below", because, host=host, product=product, count=one.count)
-    return say("below", because, host=host, product=product, count=one.count, needed=SERVER_THRESHOLD)
+    if one.number >= SERVER_THRESHOLD:
+        return say("clients_below", because, host=host, product=product, count=one.number)
+    return say("below", because, host=host, product=product, count=one.number, needed=SERVER_THRESHOLD)
 
 
 def _judge_stuck(one: _Count) -> Iterator[Finding]:
@@ -171,7 +172,7 @@ def _judge_stuck(one: _Count) -> Iterator[Finding]:
             host = product.host
             if same and part.at is not None and host is not None and host.requests.total is not None:
                 told.append((part.at, part, host, host.requests.total))
-    if len(told) < 2 or not 0 < one.count < one.needed:
+    if len(told) < 2 or not 0 < one.number < one.needed:
         return
     (began, first, before, old), (ended, last, after, new) = (
         min(told, key=lambda each: (each[0], each[3])),
@@ -179,15 +180,15 @@ def _judge_stuck(one: _Count) -> Iterator[Finding]:
     )
     if before.count == after.count and new > old and ended > began:
         because = tuple(dict.fromkeys((first.question, last.question)))
-        words = {"requests": number_of(new - old, "request"), "time": number_of((ended - began).days, "day")}
+        words = {"requests": count(new - old, "request"), "time": count((ended - began).days, "day")}
         yield say(
-            "stuck", because, host=one.machine.label, product=products.label(one.product), count=one.count, **words
+            "stuck", because, host=one.machine.label, product=products.label(one.product), count=one.number, **words
         )
 
 
 def _judge_clones(one: _Count, counts: Sequence[_Count], machines: Sequence[Machine]) -> Iterator[Finding]:
     """Machines that share an ID and ask this host, or any machine where there is no other host."""
-    if not 0 <= one.count < one.needed:
+    if not 0 <= one.number < one.needed:
         return
     only = len({each.machine.name for each in counts}) == 1
     asking = machines if only else products.asking(one.machine, machines)
@@ -200,17 +201,17 @@ def _judge_clones(one: _Count, counts: Sequence[_Count], machines: Sequence[Mach
         because = dict.fromkeys((one.part.question, *_because([each for group in shared for each in group])))
         clones = tuple(who(group) for group in shared[:3])
         host, product = one.machine.label, products.label(one.product)
-        yield say("clones", tuple(because), host=host, product=product, count=one.count, clones=clones)
+        yield say("clones", tuple(because), host=host, product=product, count=one.number, clones=clones)
 
 
 def _judge_spread(counts: Sequence[_Count]) -> Iterator[Finding]:
     """Several hosts, each below the need, that would have enough together."""
-    asked = [one for one in counts if one.count > 0]
-    if len({one.machine.name for one in asked}) < 2 or any(one.count >= one.needed for one in asked):
+    asked = [one for one in counts if one.number > 0]
+    if len({one.machine.name for one in asked}) < 2 or any(one.number >= one.needed for one in asked):
         return
-    needed, total = max(one.needed for one in asked), sum(one.count for one in asked)
+    needed, total = max(one.needed for one in asked), sum(one.number for one in asked)
     if total >= needed:
-        hosts = tuple(f"{one.machine.label} {one.count}" for one in asked)
+        hosts = tuple(f"{one.machine.label} {one.number}" for one in asked)
         because = tuple(dict.fromkeys(one.part.question for one in asked))
         yield say("spread", because, needed=needed, total=total, hosts=hosts)
 
@@ -218,8 +219,8 @@ def _judge_spread(counts: Sequence[_Count]) -> Iterator[Finding]:
 def _judge_expected(counts: Sequence[_Count], seen: Evidence) -> Iterator[Finding]:
     """Windows clients that should be there; a count that stands at twice the need says nothing about the rest."""
     windows = [one for one in counts if not one.office]
-    expected, total = seen.target.expected.machines, sum(max(one.count, 0) for one in windows)
-    if expected is None or not windows or any(one.count >= 2 * one.needed for one in windows):
+    expected, total = seen.target.expected.machines, sum(max(one.number, 0) for one in windows)
+    if expected is None or not windows or any(one.number >= 2 * one.needed for one in windows):
         return
     if total < expected:
         because = tuple(dict.fromkeys(one.part.question for one in windows))

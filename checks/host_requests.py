@@ -42,8 +42,8 @@ META = CheckMeta(
         "late_clients": Code(
             Severity.INFO,
             "{host}: {requests} so far came from clients whose activation had run out ({product}).",
-            "They had not reached a host for 180 days, or never before: look for what keeps them away. Clients that were"
-            " off for long count here too.",
+            "They had not reached a host for 180 days, or never before: look for what keeps them away. Clients that"
+            " were off for long count here too.",
             (_LOG,),
         ),
         "idle": Code(
