@@ -148,7 +148,7 @@ class _Host:
         self.port = next((port for port in ports if port), 0)
         switches = [one.publishing for one in settings] + [one.publishing for one in states]
         self.publishing = next((told for told in switches if told is not None), None)
-        self.low_priority = any(one.low_priority for one in (*settings, *states))
+        self.low_priority = any(one.low_priority for one in settings) or any(one.low_priority for one in states)
         self.settings = settings
         self.domains = tuple(sorted({line.domain.lower() for one in settings for line in one.publish_domains}))
 
@@ -188,8 +188,8 @@ def _judge_dns(host: _Host, dns: Published) -> Iterator[Finding]:
         if host.port and wrong:
             because = tuple(dict.fromkeys([*host.because, *zone.because]))
             listed = tuple(map(str, wrong))
-            args = {"domain": zone.domain, "published": listed, "number": wrong[0]}
-            yield say("port_differs", because, host=host.label, port=host.port, **args)
+            place = {"host": host.label, "domain": zone.domain}
+            yield say("port_differs", because, **place, port=host.port, published=listed, number=wrong[0])
     if host.publishing is False:
         if named:
             because = tuple(dict.fromkeys([*host.because, *(one for zone, _ports in named for one in zone.because)]))
@@ -198,10 +198,10 @@ def _judge_dns(host: _Host, dns: Published) -> Iterator[Finding]:
             yield say("off", host.because, host=host.label)
     elif host.publishing:
         for domain in host.domains or ((host.home,) if host.home else ()):
-            zone = dns.zones.get(domain)
-            if zone is not None and zone.because and not any(named_in is zone for named_in, _ports in named):
-                others = f", which names {', '.join(zone.hosts())}" if zone.records else ""
-                because = tuple(dict.fromkeys([*host.because, *zone.because]))
+            known = dns.zones.get(domain)
+            if known is not None and known.because and all(zone is not known for zone, _ports in named):
+                others = f", which names {', '.join(known.hosts())}" if known.records else ""
+                because = tuple(dict.fromkeys([*host.because, *known.because]))
                 yield say("not_in_dns", because, host=host.label, domain=domain, others=others)
 
 

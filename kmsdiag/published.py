@@ -31,9 +31,9 @@ class Zone:
         """Published hosts with their ports, sorted."""
         return tuple(join_host_port(target, port) for target, port in sorted(self.records))
 
-    def ports(self, machine_names: Iterable[str]) -> list[int]:
-        """Ports at which one of these names is published."""
-        names = set(machine_names)
+    def ports(self, targets: Iterable[str]) -> list[int]:
+        """Ports at which one of these targets is published."""
+        names = set(targets)
         return sorted({port for target, port in self.records if target in names})
 
 
@@ -58,23 +58,28 @@ class Published:
         return [zone for _domain, zone in sorted(self.zones.items()) if zone.records]
 
     def names(self, host: str) -> set[str]:
-        """A host's name or address, and what else it is called as far as that is known."""
+        """All that a host is called, as far as it is known: its name or address, names with its addresses, and those.
+
+        A bare name is that of each published host that begins with it.
+        """
         name = host.strip("[]").lower().removesuffix(".")
         name = as_address(name) or name
         own = {name, *self.addresses.get(name, ())}
-        return own | {other for other, known in self.addresses.items() if known & own}
+        if "." not in name and ":" not in name:
+            own |= {target for target in self._targets() if target.partition(".")[0] == name}
+        addresses = own | {address for one in own for address in self.addresses.get(one, ())}
+        return addresses | {other for other, known in self.addresses.items() if known & addresses}
 
     def publishes(self, host: str) -> bool:
-        """Whether any record names this host, by any of its names; a bare name is that of any published host."""
-        targets = {target for zone in self.zones.values() for target, _port in zone.records}
-        own = self.names(host)
-        bare = {name for name in own if "." not in name and ":" not in name}
-        return bool(own & targets) or bool(bare & {target.partition(".")[0] for target in targets})
+        """Whether any record names this host, by any of its names."""
+        return not self._targets().isdisjoint(self.names(host))
+
+    def _targets(self) -> set[str]:
+        return {target for zone in self.zones.values() for target, _port in zone.records}
 
     def resolved(self) -> bool:
         """Whether the addresses of all published hosts are known."""
-        targets = {target for zone in self.zones.values() for target, _port in zone.records}
-        return all(as_address(target) or self.addresses.get(target) for target in targets)
+        return all(as_address(target) or self.addresses.get(target) for target in self._targets())
 
 
 def ask(seen: Evidence) -> Iterator[Request[Any]]:
