@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
+from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.codes import meaning
+from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.answer import KmsClient, KmsEvent, LicensedProduct, MachineAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -132,35 +134,6 @@ META = CheckMeta(
     ),
 )
 
-_EXPIRES_SOON = 30 * 24 * 60
-"""Minutes; Windows itself warns 30 days before the end."""
-
-_STATUS = (
-    "unlicensed",
-    "licensed",
-    "initial grace period",
-    "additional grace period (KMS licence expired or hardware changed)",
-    "non-genuine grace period",
-    "notification",
-    "extended grace period",
-)
-_LICENSED = 1
-_GRACE = (2, 3, 4, 6)
-
-_KINDS = (
-    ("VOLUME_KMSCLIENT", "client"),
-    ("VOLUME:GVLK", "client"),
-    ("VOLUME_KMS", "host"),
-    ("VOLUME:CSVLK", "host"),
-    ("MAK", "a multiple activation key"),
-    ("OEM", "the manufacturer's key"),
-    ("EVAL", "an evaluation edition"),
-    ("VIRTUAL_MACHINE_ACTIVATION", "activated by the Hyper-V host"),
-    ("AVMA", "activated by the Hyper-V host"),
-    ("RETAIL", "a retail key"),
-)
-"""What the channel or the description holds, and what that means; the first that fits counts."""
-
 
 def subjects(target: Target) -> Iterator[Subject]:
     """The machine, where its settings are part of the question."""
@@ -185,22 +158,13 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
         yield say("incomplete", because, problems=kms.problems)
     elif not kms.products:
         yield say("no_product", because)
-    kinds = [(product, _kind(product)) for product in kms.products]
+    kinds = [(product, licences.channel_of(product.channel, product.description)) for product in kms.products]
     for product, kind in kinds:
         yield _judge_product(product, kind, kms)
-    if kms.is_host and "host" not in {kind for _product, kind in kinds}:
+    if kms.is_host and Channel.HOST not in {kind for _product, kind in kinds}:
         yield say("is_host", because, product="one of its products")
-    if "client" in {kind for _product, kind in kinds}:
+    if Channel.CLIENT in {kind for _product, kind in kinds}:
         yield from _judge_events(kms)
-
-
-def _kind(product: LicensedProduct) -> str:
-    # The channel is the service's own word, the description free text.
-    for text in (product.channel.upper(), product.description.upper()):
-        for sign, kind in _KINDS:
-            if sign in text:
-                return kind
-    return ""
 
 
 def _left(minutes: int) -> str:
@@ -215,22 +179,22 @@ def _name(product: LicensedProduct) -> str:
     return product.name or product.activation_id or "A product without a name"
 
 
-def _judge_product(product: LicensedProduct, kind: str, kms: KmsClient) -> Finding:
+def _judge_product(product: LicensedProduct, kind: Channel, kms: KmsClient) -> Finding:
     because, name = (MachineSettings(),), _name(product)
-    status = _STATUS[product.status] if 0 <= product.status < len(_STATUS) else "not known"
+    status = licences.status_words(product.status)
     channel = product.channel or product.description.rpartition(", ")[2].removesuffix(" channel") or "unknown"
-    if kind == "host":
+    if kind is Channel.HOST:
         return say("is_host", because, product=name)
     if not kind:
         return say("unknown_channel", because, product=name, channel=channel)
-    if kind != "client":
-        return say("other_channel", because, product=name, channel=channel, kind=kind, status=status)
+    if kind is not Channel.CLIENT:
+        return say("other_channel", because, product=name, channel=channel, kind=kind.value, status=status)
     left, reason = _left(product.grace_minutes), f", {product.reason}" if product.reason else ""
-    if product.status == _LICENSED:
+    if product.status == licences.LICENSED:
         return _judge_licensed(product, left, kms)
-    if not 0 <= product.status < len(_STATUS):
+    if not 0 <= product.status < len(licences.STATUS):
         return say("unknown_status", because, product=name)
-    if product.status in _GRACE:
+    if product.status in licences.GRACE:
         args = {"product": name, "status": status, "left": left, "reason": reason}
         return say("in_grace", because, activation_id=product.activation_id, **args)
     return say("not_licensed", because, product=name, status=status, reason=reason, activation_id=product.activation_id)
@@ -238,7 +202,7 @@ def _judge_product(product: LicensedProduct, kind: str, kms: KmsClient) -> Findi
 
 def _judge_licensed(product: LicensedProduct, left: str, kms: KmsClient) -> Finding:
     because, name = (MachineSettings(),), _name(product)
-    if 0 < product.grace_minutes < _EXPIRES_SOON:
+    if 0 < product.grace_minutes < licences.WARNING_MINUTES:
         return say("expires_soon", because, product=name, left=left, activation_id=product.activation_id)
     if product.discovered_host:
         host = join_host_port(product.discovered_host, product.discovered_port or KMS_PORT)

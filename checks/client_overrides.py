@@ -13,6 +13,7 @@ from typing import Any
 
 from kmsdiag import discovery
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
+from kmsdiag.knowledge import licences
 from kmsdiag.model.answer import KmsClient, KmsOverride, MachineAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -124,12 +125,6 @@ META = CheckMeta(
     ),
 )
 
-_APPLICATIONS = {
-    "55c92734-d682-4d71-983e-d6ec3f16059f": "Windows",
-    "0ff1ce15-a989-479d-af46-f275c6370663": "Office 2013 and later",
-    "59a52881-a989-479d-af46-f275c6370663": "Office 2010",
-}
-
 
 def subjects(target: Target) -> Iterator[Subject]:
     """The machine, where its settings are part of the question."""
@@ -140,7 +135,7 @@ def subjects(target: Target) -> Iterator[Subject]:
 def _scope(override: KmsOverride) -> str:
     if override.level == "global":
         return "the whole machine"
-    name = _APPLICATIONS.get(override.scope, override.scope)
+    name = licences.APPLICATIONS.get(override.scope, override.scope)
     return f"{override.level} {name}"
 
 

@@ -22,6 +22,8 @@ from kmsdiag.model.answer import (
     TraceAnswer,
 )
 from kmsdiag.model.capture import CaptureAnswer, Channel, FoundBy, Lack
+from kmsdiag.model.collected import StatusAnswer
+from kmsdiag.model.events import EventsAnswer
 from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome
 from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import Vantage
@@ -31,12 +33,14 @@ from kmsdiag.model.request import (
     AnyRequest,
     Captures,
     ClockQuery,
+    EventLogs,
     MachineSettings,
     NsQuery,
     Request,
     RpcBind,
     SoaQuery,
     SrvQuery,
+    Status,
     SystemLookup,
     TcpConnect,
     TcpTrace,
@@ -128,6 +132,8 @@ _ANSWERS: Final[dict[type, type]] = {
     ClockQuery: ClockAnswer,
     MachineSettings: MachineAnswer,
     Captures: CaptureAnswer,
+    Status: StatusAnswer,
+    EventLogs: EventsAnswer,
 }
 
 

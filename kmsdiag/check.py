@@ -19,7 +19,7 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding, Scalar, Severity
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import CAPTURES, MACHINE, RUN, Subject, SubjectKind, Target
+from kmsdiag.model.target import CAPTURES, FILES, MACHINE, RUN, Subject, SubjectKind, Target
 
 __all__ = [
     "Check",
@@ -29,8 +29,10 @@ __all__ = [
     "Severity",
     "Where",
     "captures",
+    "collected",
     "domains",
     "domains_and_hosts",
+    "event_logs",
     "say",
     "this_machine",
     "whole_run",
@@ -98,6 +100,18 @@ def captures(target: Target) -> Iterator[Subject]:
     """The subject of a check about packet captures, where the run has any."""
     if target.captures:
         yield CAPTURES
+
+
+def collected(target: Target) -> Iterator[Subject]:
+    """The subject of a check about the state of machines, where the run has files about it."""
+    if target.status:
+        yield FILES
+
+
+def event_logs(target: Target) -> Iterator[Subject]:
+    """The subject of a check about event logs, where the run has any."""
+    if target.events:
+        yield FILES
 
 
 def whole_run(_target: Target) -> Iterator[Subject]:

@@ -28,6 +28,8 @@ from kmsdiag.model.answer import (
     TraceAnswer,
 )
 from kmsdiag.model.capture import CaptureAnswer
+from kmsdiag.model.collected import MachineState, StatusAnswer
+from kmsdiag.model.events import EventsAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, RpcOutcome, TcpOutcome, TraceOutcome
 from kmsdiag.model.report import Report, Vantage
@@ -37,17 +39,19 @@ from kmsdiag.model.request import (
     Captures,
     ClockQuery,
     ClockSource,
+    EventLogs,
     MachineSettings,
     NsQuery,
     Request,
     RpcBind,
     SoaQuery,
     SrvQuery,
+    Status,
     TcpConnect,
     TcpTrace,
     Transport,
 )
-from kmsdiag.model.target import KMS_PORT, SYSTEM, CaptureFile, Expected, Family, HostSpec, Selection, Target
+from kmsdiag.model.target import KMS_PORT, SYSTEM, Expected, Family, GivenFile, HostSpec, Selection, StatusFile, Target
 from kmsdiag.path import Diagnosis
 from kmsdiag.path import diagnose as build_paths
 from kmsdiag.registry import Registry, discover
@@ -306,9 +310,35 @@ class World:
     def captures(self, answer: CaptureAnswer | str, *, selection: Selection | None = None) -> Self:
         """What all captures show together; a text is the reason why that is not known."""
         files = () if isinstance(answer, str) else answer.files
-        named = tuple(CaptureFile(label=file.label, size=file.size) for file in files) or (CaptureFile(label="a.pcap"),)
+        named = tuple(GivenFile(label=file.label, size=file.size) for file in files) or (GivenFile(label="a.pcap"),)
         self.target = msgspec.structs.replace(self.target, captures=named, selection=selection or Selection())
         question = Captures(files=named, selection=self.target.selection)
+        if isinstance(answer, str):
+            self.unanswered[question] = answer
+        else:
+            self.facts[question] = answer
+        return self
+
+    def status(
+        self, label: str, *machines: MachineState, machine: str = "", folder: str = "", reason: str = ""
+    ) -> Self:
+        """What one file says about machines; a reason is why that is not known."""
+        file = StatusFile(label=label, size=1000, machine=machine, folder=folder)
+        files = (*self.target.status, file)
+        self.target = msgspec.structs.replace(self.target, status=tuple(sorted(files, key=lambda one: one.label)))
+        if reason:
+            self.unanswered[Status(file=file)] = reason
+        else:
+            at = next((one.collected_at for one in machines if one.collected_at is not None), AT)
+            self.facts[Status(file=file)] = StatusAnswer(at=at, format="slmgr output", machines=machines)
+        return self
+
+    def events(self, answer: EventsAnswer | str, *, selection: Selection | None = None) -> Self:
+        """What all event logs show together; a text is the reason why that is not known."""
+        files = () if isinstance(answer, str) else answer.files
+        named = tuple(GivenFile(label=file.label, size=file.size) for file in files) or (GivenFile(label="a.evtx"),)
+        self.target = msgspec.structs.replace(self.target, events=named, selection=selection or self.target.selection)
+        question = EventLogs(files=named, selection=self.target.selection)
         if isinstance(answer, str):
             self.unanswered[question] = answer
         else:

@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "kmsdiag.check",
         "kmsdiag.choice",
         "kmsdiag.clocks",
+        "kmsdiag.collected",
         "kmsdiag.discovery",
         "kmsdiag.knowledge",
         "kmsdiag.model",
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     "kmsdiag.check": {"kmsdiag.model"},
     "kmsdiag.choice": {"kmsdiag.model"},
     "kmsdiag.clocks": {"kmsdiag.discovery", "kmsdiag.knowledge.limits", "kmsdiag.model"},
+    "kmsdiag.collected": {"kmsdiag.model"},
     "kmsdiag.common_cause": {"kmsdiag.model", "kmsdiag.path"},
     "kmsdiag.compare": {"kmsdiag.model", "kmsdiag.path", "kmsdiag.version"},
     "kmsdiag.cli": {
@@ -197,6 +199,7 @@ PURE = {
     "kmsdiag.check",
     "kmsdiag.choice",
     "kmsdiag.clocks",
+    "kmsdiag.collected",
     "kmsdiag.common_cause",
     "kmsdiag.compare",
     "kmsdiag.discovery",

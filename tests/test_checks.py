@@ -26,7 +26,7 @@ from kmsdiag.model.answer import Answer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import CheckResult, Finding, Severity
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import CaptureFile, Expected, ExpectedHost, Site, Subject, Target
+from kmsdiag.model.target import Expected, ExpectedHost, GivenFile, Site, StatusFile, Subject, Target
 from kmsdiag.registry import LoadedCheck, Registry, discover
 from kmsdiag.report.words import fields
 from tests.conftest import World, record
@@ -155,7 +155,12 @@ def test_scenario_is_two_files_of_printable_ascii_about_nobody(scenario: Scenari
     assert re.fullmatch(r"[a-z0-9_]+", scenario.folder.name)
     text = (scenario.folder / "evidence.json").read_text(encoding="ascii")
     names = {name for name in re.findall(r"[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}(?![\w.])", text) if "." in name}
-    assert all(name.endswith((".example", "core.windows.net", ".pcap", ".log")) for name in names), names
+    assert all(
+        name.endswith(
+            (".example", "core.windows.net", ".pcap", ".log", ".txt", ".json", ".evtx", ".csv", ".xml", ".reg")
+        )
+        for name in names
+    ), names
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.id)
@@ -193,7 +198,9 @@ WIDE = msgspec.structs.replace(
     World(
         "contoso.example", "fabrikam.example", tries=2, machine=True, suffixes=("corp.example",), expected=PLAN
     ).target,
-    captures=(CaptureFile(label="a.pcap"),),
+    captures=(GivenFile(label="a.pcap"),),
+    status=(StatusFile(label="a.txt"),),
+    events=(GivenFile(label="a.evtx"),),
 )
 
 

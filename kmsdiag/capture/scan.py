@@ -30,7 +30,7 @@ from kmsdiag.capture.parts import MOST_SERVICES, Service, Task
 from kmsdiag.capture.runner import Progress, Runner
 from kmsdiag.capture.selection import Chooser
 from kmsdiag.model.capture import CaptureAnswer, Conversation, PairedPath
-from kmsdiag.model.target import CaptureFile, Selection
+from kmsdiag.model.target import GivenFile, Selection
 from kmsdiag.sources.files import Source, describe, gather
 from kmsdiag.sources.recognise import Kind
 from kmsdiag.wire.frames import NUMBER_MASK, PART_SHIFT
@@ -65,7 +65,7 @@ class Analysis(NamedTuple):
     """
 
     answer: CaptureAnswer
-    captures: tuple[CaptureFile, ...]
+    captures: tuple[GivenFile, ...]
     conversations: tuple[Conversation, ...] = ()
     frames: tuple[FrameOrigin, ...] = ()
     unusable: tuple[tuple[str, str], ...] = ()
@@ -91,7 +91,7 @@ def analyse(
     """
     gathered = gather(paths)
     sources = [source for source in gathered.sources if source.format.kind is Kind.CAPTURE]
-    others = [source for source in gathered.sources if source.format.kind is not Kind.CAPTURE]
+    others = [source for source in gathered.sources if source.format.kind is not Kind.CAPTURE and not source.found]
     analysis = analyse_sources(
         sources, selection, jobs=jobs, executor=executor, want=want, show=show, progress=progress
     )

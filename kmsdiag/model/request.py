@@ -19,7 +19,9 @@ from kmsdiag.model.answer import (
     TraceAnswer,
 )
 from kmsdiag.model.capture import CaptureAnswer
-from kmsdiag.model.target import SYSTEM, CaptureFile, Family, Selection, Unsigned16, join_host_port
+from kmsdiag.model.collected import StatusAnswer
+from kmsdiag.model.events import EventsAnswer
+from kmsdiag.model.target import SYSTEM, Family, GivenFile, Selection, StatusFile, Unsigned16, join_host_port
 
 A = TypeVar("A", bound=Answer, covariant=True)
 
@@ -195,7 +197,7 @@ class MachineSettings(Request[MachineAnswer], frozen=True, kw_only=True, omit_de
 class Captures(Request[CaptureAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="captures"):
     """What the captures of a run say together, in the order of their first packets."""
 
-    files: tuple[CaptureFile, ...]
+    files: tuple[GivenFile, ...]
     selection: Selection = Selection()
 
     @property
@@ -204,8 +206,41 @@ class Captures(Request[CaptureAnswer], frozen=True, kw_only=True, omit_defaults=
         return False
 
     def __str__(self) -> str:
-        first = self.files[0].label if self.files else "none"
-        return f"captures {first}" + (f" and {len(self.files) - 1} more" if len(self.files) > 1 else "")
+        return f"captures {_listed(self.files)}"
+
+
+class Status(Request[StatusAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="status"):
+    """What one file says about the state of machines."""
+
+    file: StatusFile
+
+    @property
+    def connects(self) -> bool:
+        """Reading files opens no connection."""
+        return False
+
+    def __str__(self) -> str:
+        return f"status {self.file.label}" + (f" of {self.file.machine}" if self.file.machine else "")
+
+
+class EventLogs(Request[EventsAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="events"):
+    """What the event logs of a run say together."""
+
+    files: tuple[GivenFile, ...]
+    selection: Selection = Selection()
+
+    @property
+    def connects(self) -> bool:
+        """Reading files opens no connection."""
+        return False
+
+    def __str__(self) -> str:
+        return f"event logs {_listed(self.files)}"
+
+
+def _listed(files: tuple[GivenFile, ...]) -> str:
+    first = files[0].label if files else "none"
+    return first + (f" and {len(files) - 1} more" if len(files) > 1 else "")
 
 
 AnyAnswer = (
@@ -220,6 +255,8 @@ AnyAnswer = (
     | ClockAnswer
     | MachineAnswer
     | CaptureAnswer
+    | StatusAnswer
+    | EventsAnswer
 )
 
 AnyRequest = (
@@ -234,9 +271,13 @@ AnyRequest = (
     | ClockQuery
     | MachineSettings
     | Captures
+    | Status
+    | EventLogs
 )
 
 
-def order(request: Request[Answer]) -> tuple[str, str]:
+def order(request: Request[Answer]) -> tuple[str, str, str]:
     """A sort key that puts questions of one kind together."""
-    return (type(request).__name__, str(request))
+    # Two files may have the same name.
+    content = request.file.hash if isinstance(request, Status) else ""
+    return (type(request).__name__, str(request), content)

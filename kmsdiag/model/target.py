@@ -42,6 +42,7 @@ class SubjectKind(StrEnum):
     HOST = "host"
     MACHINE = "machine"
     CAPTURES = "captures"
+    FILES = "files"
     RUN = "run"
 
 
@@ -72,6 +73,9 @@ MACHINE = Subject(SubjectKind.MACHINE, "this machine")
 
 CAPTURES = Subject(SubjectKind.CAPTURES, "captures")
 """The subject of a check about all packet captures of the run."""
+
+FILES = Subject(SubjectKind.FILES, "files")
+"""The subject of a check about what others collected: status files and event logs of the run."""
 
 RUN = Subject(SubjectKind.RUN, "all")
 """The one subject of a check about everything together."""
@@ -147,19 +151,31 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     networks: tuple[Network, ...] = ()
 
 
-class CaptureFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One capture: its name without folders, its size in bytes and a cheap hash of its ends; never a path."""
+class GivenFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One file: its name without folders, its size in bytes and a cheap hash of its ends; never a path."""
 
     label: str
     size: int = 0
     hash: str = ""
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Which conversations and lookups count: of these clients, with these hosts, in this time.
+class StatusFile(GivenFile, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A file about the state of machines. ``machine`` is whose it is, where somebody said so (``NAME=FILE``).
 
-    Clients and hosts are addresses, networks or names; ``since`` and ``until`` are UTC and hold for a conversation's
-    first frame. Empty means all.
+    ``folder`` is the name of the folder it lies in, which may be the machine's. ``collected_at`` is when it was made,
+    where somebody said so (``--collected-at``). Times are UTC.
+    """
+
+    machine: str = ""
+    folder: str = ""
+    collected_at: datetime.datetime | None = None
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which conversations, lookups and events count: of these clients, with these hosts, in this time.
+
+    Clients and hosts are addresses, networks or names, clients of event logs names or client machine IDs too; ``since``
+    and ``until`` are UTC and hold for a conversation's first frame and an event's time. Empty means all.
     """
 
     clients: tuple[str, ...] = ()
@@ -176,7 +192,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the same on replay (an interface UUID that nobody registered, a label that nobody made). ``suffixes`` are DNS
     suffixes of the clients besides those of the machine. ``clock``, ``trace`` and ``machine`` say whether clocks are
     compared, the way to silent hosts is followed, and the settings of this machine are part of the question.
-    ``captures`` are the packet captures of the run, in the order of their first packets; ``selection`` narrows them.
+    ``captures`` are the packet captures of the run, in the order of their first packets; ``status`` are files about the
+    state of machines, ``events`` are event logs, both sorted; ``selection`` narrows what captures and logs show.
     """
 
     domains: tuple[str, ...] = ()
@@ -191,7 +208,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: bool = True
     trace: bool = True
     machine: bool = False
-    captures: tuple[CaptureFile, ...] = ()
+    captures: tuple[GivenFile, ...] = ()
+    status: tuple[StatusFile, ...] = ()
+    events: tuple[GivenFile, ...] = ()
     selection: Selection = Selection()
 
 
