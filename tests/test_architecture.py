@@ -74,6 +74,7 @@ MAY_IMPORT = {
         "kmsdiag.engine",
         "kmsdiag.evidence",
         "kmsdiag.expected",
+        "kmsdiag.explain",
         "kmsdiag.merge",
         "kmsdiag.knowledge.capture_filters",
         "kmsdiag.model",
@@ -120,6 +121,11 @@ MAY_IMPORT = {
     "kmsdiag.discovery": {"kmsdiag.model"},
     "kmsdiag.expected": {"kmsdiag.model", "kmsdiag.policy"},
     "kmsdiag.engine": {"kmsdiag.model", "kmsdiag.registry"},
+    "kmsdiag.explain": {
+        "kmsdiag.knowledge",
+        "kmsdiag.model",
+        "kmsdiag.registry",
+    },
     "kmsdiag.evidence": {
         "kmsdiag.capture",
         "kmsdiag.evidence",
@@ -215,6 +221,7 @@ PURE = {
     "kmsdiag.compare",
     "kmsdiag.discovery",
     "kmsdiag.expected",
+    "kmsdiag.explain",
     "kmsdiag.fault",
     "kmsdiag.grouping",
     "kmsdiag.knowledge",
