@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final, NamedTuple
 
+from kmsdiag.evidence.collection import Event
 from kmsdiag.evidence.escape import ascii_text
 from kmsdiag.evidence.event_attempts import ClientLog
 from kmsdiag.evidence.event_choice import EVER, Choice
@@ -77,19 +78,21 @@ def analyse_events(
     *,
     details: Collection[str] = (),
     texts: Sequence[tuple[GivenFile, str]] = (),
-    machines: Mapping[str, str] | None = None,
+    collections: Sequence[tuple[GivenFile, Sequence[Event]]] = (),
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> EventAnalysis:
     """Read event logs and say what they show together; the order of the arguments doesn't matter.
 
     ``details`` are client machine IDs in lower case whose requests are kept one by one, besides those in clients' logs.
-    ``texts`` are files that may hold events among other things; they count where they do. ``machines`` says whose a
-    source is, by its path, where its records don't. What can't be read is in ``EventAnalysis.unusable``.
+    ``texts`` are files that may hold events among other things; they count where they do. ``collections`` are files of
+    the collector with their events. Whose a log is ``Source.machine`` says, where its records don't. What can't be read
+    is in ``EventAnalysis.unusable``.
     """
     choice = Choice(selection)
-    run = _Run(choice, jobs, progress, sources, machines or {})
+    run = _Run(choice, jobs, progress, sources)
     run.read_texts(texts)
+    run.read_collections(collections)
     run.read_sources(frozenset(one.lower() for one in details))
     return run.finish()
 
@@ -103,7 +106,6 @@ class _Run:
         jobs: int,
         progress: Progress | None,
         sources: Sequence[Source],
-        machines: Mapping[str, str],
     ) -> None:
         self.choice = choice
         self.jobs = jobs
@@ -112,10 +114,9 @@ class _Run:
         self._progress = progress
         self._whole = sum(source.size for source in sources)
         self._done = 0
-        self._machines = machines
         self._files: list[tuple[GivenFile, str, EventDigest]] = []
         described = [(describe(source), source) for source in sources]
-        self._sources = sorted(described, key=lambda pair: (_order(pair[0]), self._machines.get(pair[1].path, "")))
+        self._sources = sorted(described, key=lambda pair: (_order(pair[0]), pair[1].machine))
 
     def read_texts(self, texts: Sequence[tuple[GivenFile, str]]) -> None:
         """Texts that are decoded already."""
@@ -128,6 +129,18 @@ class _Run:
                 plain = GivenFile(label=file.label, size=file.size, hash=file.hash)
                 self._files.append((plain, "text", digest))
 
+    def read_collections(self, collections: Sequence[tuple[GivenFile, Sequence[Event]]]) -> None:
+        """Events that the collector wrote as values."""
+        for file, events in sorted(collections, key=lambda pair: _order(pair[0])):
+            digest = EventDigest(len(self._files), ascii_text(_stem(file.label)), self.choice)
+            times = Times()
+            for event in events:
+                at = times.read(event.at.isoformat())
+                digest.take(event.id, at, event.computer, "", "\n".join(event.strings))
+            digest.finish()
+            if digest.records:
+                self._files.append((file, "events of the collector", digest))
+
     def read_sources(self, details: frozenset[str]) -> None:
         """Clients' logs, then hosts' logs; and again those in which IDs count that turned up later."""
         first = len(self._files)
@@ -135,7 +148,7 @@ class _Run:
             _Task(
                 source,
                 first + number,
-                ascii_text(self._machines.get(source.path) or _stem(source.label)),
+                ascii_text(source.machine or _stem(source.label)),
                 self.choice,
                 details,
             )
