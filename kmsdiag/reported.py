@@ -158,7 +158,7 @@ def _of_status(machine: Machine, product: ProductState, name: str, host: tuple[s
     if product.status < 0:
         return None
     reason = f"{words}, {product.reason}" if product.reason else words
-    return ClientEnd(machine.name, State.FAIL, "not_activated", reason, name, host=host, status=reason)
+    return ClientEnd(machine.name, State.FAIL, "no_attempt", reason, name, host=host, status=reason)
 
 
 def _of_row(row: Correlation, client: str, product: str, host: tuple[str, int] | None) -> ClientEnd:
@@ -367,10 +367,16 @@ def _kept_apart(code: str, end: ClientEnd) -> str:
 def _cause_of(end: ClientEnd) -> str:
     """The cause that a client's end stands for."""
     match end.outcome:
-        case "other_channel" | "not_activated":
-            return f"client.{end.outcome}"
+        case "other_channel":
+            return "client.other_channel"
+        case "no_attempt":
+            return "client.not_activated"
         case Fate.LOST_THERE | Fate.LOST_BACK:
             return f"request.{end.outcome}"
+        case Fate.NOT_REACHED if not end.code:
+            return "request.not_answered"
+        case Fate.NOT_ACTIVATED if not end.code:
+            return "answer.not_accepted"
         case Fate.COUNT_TOO_LOW:
             return "answer.below_threshold"
     known = codes.find(end.code)

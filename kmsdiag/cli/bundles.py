@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from kmsdiag.capture.scan import Analysis
     from kmsdiag.model.answer import Answer
     from kmsdiag.model.report import Vantage
-    from kmsdiag.model.request import Request
     from kmsdiag.model.target import Selection, Target
     from kmsdiag.registry import Registry
 

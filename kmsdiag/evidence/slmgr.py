@@ -221,7 +221,7 @@ class _Output:
         self.machines.source("slmgr /dlv")
 
     def connected(self, item: Item) -> None:
-        """slmgr says which machine it asks."""
+        """Slmgr says which machine it asks."""
         if item.fits:
             self.rule()
             self.machines.remote(ascii_text(item.value.rstrip(".")))
@@ -293,7 +293,7 @@ class _Output:
         return self.product
 
     def warning(self, item: Item) -> None:
-        """slmgr says that an override or a lookup domain is in force."""
+        """Slmgr says that an override or a lookup domain is in force."""
         self.machines.note(f"slmgr warns: {quoted(self.lines[item.first].text + ' ' + item.value, 160)}")
         self.message = True
 

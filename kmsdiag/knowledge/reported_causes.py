@@ -52,6 +52,20 @@ REPORTED: Final = {
         screen=documented("0xC004F074"),
         fixes=(_TEST_PORT, _SEE_CLIENT_EVENTS),
     ),
+    "request.not_answered": CauseText(
+        headline="{target} does not answer the requests of {clients}",
+        text="{clients} logged them (12288) and no answer (12289); whether they arrived, the log of that host tells"
+        " (12290), and it was not given.",
+        screen=documented("0xC004F074"),
+        fixes=(_SEE_HOST_EVENTS, _TEST_PORT),
+    ),
+    "answer.not_accepted": CauseText(
+        headline="{target} answers {clients}, and they are not activated",
+        text="The answer was processed (12289) and its flag is 0, with a count of {count} where {required} are needed:"
+        " it is not the count. The flags of the event and slmgr /dlv on the client tell more.",
+        screen=documented("0xC004F074"),
+        fixes=(_SEE_CLIENT_EVENTS,),
+    ),
     "host.not_activated": CauseText(
         headline="KMS host {target} is not activated itself ({status})",
         text="Its host key {product} is installed and not activated with Microsoft: it refuses whoever asks.",

@@ -11,7 +11,6 @@ import msgspec
 from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, LookupOutcome, RpcOutcome, TcpOutcome, TraceOutcome
 from kmsdiag.model.target import Unsigned16
 
-
 EPOCH: Final = datetime.datetime.fromtimestamp(0, datetime.UTC)
 """The time of an answer from a file that has none."""
 
