@@ -243,7 +243,9 @@ class TestTraps:
             "Hello,\nplease see below.\n\nC:\\Windows\\System32>cscript slmgr.vbs /dlv\n"
             "Microsoft (R) Windows Script Host Version 5.812\nCopyright (C) Microsoft Corporation.\n\n"
         )
-        after = "\n\nC:\\Windows\\System32>ipconfig\n\nWindows IP Configuration\n\nName: nobody\nAddress: 192.0.2.1\nBye\n"
+        after = (
+            "\n\nC:\\Windows\\System32>ipconfig\n\nWindows IP Configuration\n\nName: nobody\nAddress: 192.0.2.1\nBye\n"
+        )
         assert slmgr.read(before + text + after) == slmgr.read(text)
 
     @pytest.mark.parametrize("name", WHOLE)
@@ -308,7 +310,11 @@ class TestOtherLanguages:
         assert any("14.03.2026" in note for note in found.notes)
 
     def test_words_of_a_language_that_is_not_known(self) -> None:
-        text = text_of("dlv-client-german").replace("Lizenziert", "\u30e9\u30a4\u30bb\u30f3\u30b9").replace(": ", "\uff1a ")
+        text = (
+            text_of("dlv-client-german")
+            .replace("Lizenziert", "\u30e9\u30a4\u30bb\u30f3\u30b9")
+            .replace(": ", "\uff1a ")
+        )
         found = only(text)
         assert found.products[0].status == -1
         assert found.products[0].client_machine_id == "11112222-3333-4444-5555-666677778888"

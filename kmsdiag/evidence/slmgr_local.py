@@ -15,7 +15,9 @@ from kmsdiag.evidence.slmgr_labels import CODE, GUID, HOST, PID
 from kmsdiag.knowledge.licences import APPLICATIONS
 from kmsdiag.model.collected import MachineState
 
-_CHANNEL: Final = re.compile(r"(?:^|[,:])\s*((?:[A-Z0-9]+_)*(?:VOLUME|RETAIL|OEM|TIMEBASED|VIRTUAL)[\w()]*)\s+channel\b")
+_CHANNEL: Final = re.compile(
+    r"(?:^|[,:])\s*((?:[A-Z0-9]+_)*(?:VOLUME|RETAIL|OEM|TIMEBASED|VIRTUAL)[\w()]*)\s+channel\b"
+)
 _LIST: Final = re.compile(r"\w+\s{2,}:")
 """PowerShell's lists: other labels, in English."""
 
@@ -37,7 +39,11 @@ _STATUS: Final = {"lizenziert": 1}
 def read_foreign(lines: Sequence[Line]) -> list[MachineState]:
     """What lines hold that does not depend on a language; [] where nothing looks like a product."""
     machines = Machines()
-    begins = [n for n, line in enumerate(lines) if n > 0 and _CHANNEL.search(line.text) and not _LIST.match(line.text)]
+    begins = [
+        n
+        for n, line in enumerate(lines)
+        if n > 0 and _CHANNEL.search(line.text) and not any(_LIST.match(one.text) for one in lines[n - 1 : n + 1])
+    ]
     version = ""
     for at, begin in enumerate(begins):
         end = begins[at + 1] - 1 if at + 1 < len(begins) else len(lines)
