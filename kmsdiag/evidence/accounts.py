@@ -178,7 +178,7 @@ def _joined(products: list[Account]) -> tuple[list[Account], list[str]]:
 
 
 def _completed(one: Account, other: Account) -> Account:
-    """What two outputs of different kinds say about one product: the one that tells its state, and more from the other."""
+    """What two kinds of output say about a product: the one that tells its state, and more from the other."""
     first, second = (other, one) if one.source.endswith(_PARTIAL) else (one, other)
     for field, value in second.fields.items():
         first.fields.setdefault(field, value)

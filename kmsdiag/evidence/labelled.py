@@ -5,6 +5,7 @@ blank lines and lose indents. So labels are looked for in the text without any w
 and a value goes on in the next lines as long as its form says so.
 """
 
+import bisect
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -25,7 +26,7 @@ _GLUED: Final = re.compile(
 _OTHER_LABEL: Final = re.compile(r"[^\W\d][^:]{2,60}:(?:\s|$)")
 
 STOP: Final = re.compile(
-    r"-{3,}|={3,}|\*{5,}|```|Microsoft\(R\)WindowsScriptHost|Copyright\(C\)|WindowsScriptHost$|OK$"
+    r"-{3,}(?!(?:(?:UN)?LICENSED|OO[BT]_GRACE|NON_GEN|NOTIFICATIONS|EXTENDEDGRACE|UNKNOWN))|={3,}|\*{5,}|```|Microsoft\(R\)WindowsScriptHost|Copyright\(C\)|WindowsScriptHost$|OK$"
     r"|(?:PS)?[A-Za-z]:[\\/][^>]*>|PS[^>]{0,200}>|\[[^\]]*\]:PS"
     r"|WindowsPowerShelltranscript|(?:Start|End)time:|Username:|RunAsUser:|Machine:|HostApplication:|ProcessID:",
     re.IGNORECASE,
@@ -46,8 +47,8 @@ class Label(NamedTuple):
     """One label of a tool.
 
     ``pattern`` is a regular expression of the label without white space. ``value`` is that of the value, likewise;
-    ``None`` where the value has words, ``""`` where the label is the whole message. ``ends``: how a value of words ends,
-    where that is known.
+    ``None`` where the value has words, ``""`` where the label is the whole message. ``ends`` is how a value of words
+    ends, where that is known.
     """
 
     key: str
@@ -59,7 +60,8 @@ class Label(NamedTuple):
 class Item(NamedTuple):
     """A label that was found, its value and the lines that both take up.
 
-    ``fits`` is False where the value has not the form that it should have. Of a message the value is what stands behind it.
+    ``fits`` is False where the value has not the form that it should have. The value of a message is what stands
+    behind it.
     """
 
     key: str
@@ -180,28 +182,20 @@ class _Reading:
 
     def _label(self, at: int) -> re.Match[str] | None:
         match = self.words.find(self.text, self.starts[at])
-        if match is None or not match.group().endswith(":"):
+        if match is None or self.text[match.end() - 1] != ":":
             return match
         # "Name   : value" is the list of another tool.
         line, offset = self._place(match.end() - 1)
         before = self.lines[line].text
+        if " :" not in before and "\t:" not in before:
+            return match
         head = before[: len(before) - len(after(before, offset))] if offset else ""
         return None if head[-1:].isspace() else match
 
     def _place(self, position: int) -> tuple[int, int]:
         """Line and offset in it of a position in the text without white space."""
-        line = next(n for n in range(self._from(position), len(self.lines)) if self._end(n) > position)
+        line = bisect.bisect_right(self.starts, position) - 1
         return line, position - self.starts[line]
-
-    def _from(self, position: int) -> int:
-        low, high = 0, len(self.starts)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.starts[middle] <= position else (low, middle)
-        return low
-
-    def _end(self, line: int) -> int:
-        return self.starts[line] + len(self.lines[line].solid)
 
     def _item(self, at: int, match: re.Match[str]) -> Item:
         key = match.lastgroup or ""

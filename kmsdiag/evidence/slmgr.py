@@ -6,15 +6,17 @@ English texts are read by their labels. Other languages have what is not transla
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from kmsdiag.evidence.accounts import Account, Machines
+from kmsdiag.evidence.accounts import Account
 from kmsdiag.evidence.escape import ascii_text, quoted
-from kmsdiag.evidence.labelled import STOP, Item, Line, lines_of
+from kmsdiag.evidence.labelled import Item, Line, lines_of
+from kmsdiag.evidence.session import Session
 from kmsdiag.evidence.slmgr_labels import SLMGR, STATES
 from kmsdiag.evidence.slmgr_local import read_foreign
+from kmsdiag.evidence.values import Setter, count, flag, host, ignored, known, lower, number, text_of
 from kmsdiag.model.collected import MachineState
 
 _SIGN: Final = re.compile(
@@ -42,15 +44,10 @@ _TELLING: Final = frozenset(
 )
 """Labels of an English text that tells about an activation."""
 
-_PROMPT: Final = re.compile(r"(?:PS\b[^>]*|[A-Za-z]:[\\/][^>]*|\[[^\]]*\]: ?PS[^>]*)>\s*(.*)$")
 _COMMAND: Final = re.compile(
     r"\bslmgr(?:\.vbs)?[\"']?\s+(?:(?![/-])(?P<host>[\w.-]+)\s+(?:\S+\s+\S+\s+)?)?[/-](?P<name>[a-z-]+)", re.IGNORECASE
 )
 _BEGINS_NAME: Final = re.compile(r"(?:Windows|Microsoft|Office)\b.*:$")
-_HOSTNAME: Final = re.compile(r"hostname(?:\.exe)?$|\$env:COMPUTERNAME$", re.IGNORECASE)
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?$")
-_TRANSCRIPT: Final = re.compile(r"[^:]{3,30}: ?([\w.-]+) \(Microsoft Windows NT ([\d.]+)\)?")
-
 _WEAK: Final = frozenset(
     {
         "name",
@@ -75,7 +72,7 @@ def read(text: str) -> list[MachineState]:
         return []
     lines = lines_of(text)
     items = SLMGR.items(lines)
-    found = _Output(lines).read(items)
+    found = _Output(lines).read(items, _WEAK)
     if any(item.key in _TELLING for item in items):
         return found
     # German has "Name:" too: what tells more is taken.
@@ -86,73 +83,25 @@ def _told(machines: Sequence[MachineState]) -> int:
     return sum(len(msgspec.to_builtins(product)) for one in machines for product in one.products)
 
 
-class _Output:
+class _Output(Session):
     """Goes through a text from label to label."""
 
+    COMMAND = _COMMAND
+
     def __init__(self, lines: Sequence[Line]) -> None:
-        self.lines = lines
-        self.machines = Machines()
-        self.product: Account | None = None
-        self.command = ""
+        super().__init__(lines)
         self.foreign = False
         """Within the output of ospp.vbs."""
-        self.before: list[Line] = []
-        """Lines since the last label, rule or prompt, that mean nothing."""
-        self.pending: list[Line] = []
-        """Lines between labels of a product that mean nothing."""
-        self.message = False
-        """Within the words of an error."""
-        self.named = False
-        """The next line is the machine's name."""
 
-    def read(self, items: Sequence[Item]) -> list[MachineState]:
-        at = 0
-        for item in items:
-            for line in self.lines[at : item.first]:
-                self.plain(line)
-            self.labelled(item)
-            at = item.last + 1
-        for line in self.lines[at:]:
-            self.plain(line)
-        return self.machines.states(_WEAK)
+    def typed(self, command: re.Match[str]) -> None:
+        """The output of slmgr follows."""
+        self.foreign = False
+        super().typed(command)
 
-    # ------------------------------------------------------------------------------------- lines without a label
-
-    def plain(self, line: Line) -> None:
-        """A line that has no label of slmgr: a prompt, a head, or something else."""
-        head = _TRANSCRIPT.match(line.text)
-        prompt = _PROMPT.match(line.text)
-        if head is not None:
-            self.machines.local(ascii_text(head[1]), ascii_text(head[2]))
-            self.rule()
-        elif self.named and _PLAIN_NAME.match(line.text):
-            self.machines.local(ascii_text(line.text))
-        elif prompt is not None or STOP.match(line.solid) or line.text.lower().startswith(("cscript", "slmgr")):
-            self.prompt(line.text if prompt is None else prompt[1])
-            return
-        elif not self.message:
-            self.before.append(line)
-            if self.product is not None:
-                self.pending.append(line)
-        self.named = False
-
-    def rule(self) -> None:
+    def rule(self, solid: str = "") -> None:
         """What came before has ended."""
-        self.before.clear()
-        self.pending.clear()
-        self.message = False
-        self.product = None
-
-    def prompt(self, typed: str) -> None:
-        """A rule, or a prompt with a command."""
-        self.rule()
-        self.named = _HOSTNAME.match(typed) is not None
-        command = _COMMAND.search(typed)
-        if command is not None:
-            self.foreign = False
-            self.command = command["name"].lower()
-            self.machines.remote(ascii_text(command["host"] or ""))
-            self.machines.next_run()
+        super().rule()
+        self.foreign = self.foreign and "exiting" not in solid.lower()
 
     # ----------------------------------------------------------------------------------------------- labels
 
@@ -179,14 +128,11 @@ class _Output:
         """The product that the next label is about; one without a name where a text begins in the middle."""
         if self.product is None:
             self.product = self.machines.product("slmgr /dli")
-        elif self.pending:
+        elif self.pending and self.product.facts <= {"name"} and "edition" not in self.product.fields.get("name", ""):
             # A name of another tool, and then something else: not what this label is about.
-            if self.product.facts <= {"name"} and "edition" not in str(self.product.fields.get("name")):
-                self.product = self.machines.product("slmgr /dli")
-            else:
-                for line in self.pending:
-                    self.machines.note(f"line {line.number} is not understood: {quoted(line.text)}")
-        self.pending.clear()
+            self.product = self.machines.product("slmgr /dli")
+            self.pending.clear()
+        self.not_understood()
         return self.product
 
     def value(self, item: Item) -> None:
@@ -221,7 +167,7 @@ class _Output:
         self.machines.source("slmgr /dlv")
 
     def connected(self, item: Item) -> None:
-        """Slmgr says which machine it asks."""
+        """It says which machine it asks."""
         if item.fits:
             self.rule()
             self.machines.remote(ascii_text(item.value.rstrip(".")))
@@ -293,7 +239,7 @@ class _Output:
         return self.product
 
     def warning(self, item: Item) -> None:
-        """Slmgr says that an override or a lookup domain is in force."""
+        """It says that an override or a lookup domain is in force."""
         self.machines.note(f"slmgr warns: {quoted(self.lines[item.first].text + ' ' + item.value, 160)}")
         self.message = True
 
@@ -350,52 +296,15 @@ def _code(text: str) -> str:
     return f"0x{text[2:].upper()}"
 
 
-def host_and_port(value: str) -> tuple[str, int]:
-    """A host as slmgr and ospp write it, in lower case, and its port; 0 where there is none."""
-    host, colon, port = value.rpartition(":")
-    if not colon or (":" in host and not host.endswith("]")):
-        host, port = value, "0"
-    number = int(port)
-    return ascii_text(host.lower().rstrip(".").strip("[]")), number if number <= 65_535 else 0
-
-
 # -------------------------------------------------------------------------------------------- values to fields
 
-_Set = Callable[[Account, str], None]
 
-
-def _text(field: str) -> _Set:
-    return lambda product, value: product.fields.__setitem__(field, ascii_text(value))
-
-
-def _lower(field: str) -> _Set:
-    return lambda product, value: product.fields.__setitem__(field, ascii_text(value.strip("{}").lower()))
-
-
-def _number(field: str) -> _Set:
-    return lambda product, value: product.fields.__setitem__(field, number(value))
-
-
-def _always(field: str, known: Any) -> _Set:
-    return lambda product, _value: product.fields.__setitem__(field, known)
-
-
-def _of_host(field: str) -> _Set:
+def _of_host(field: str) -> Setter:
     return lambda product, value: product.host.__setitem__(field, number(value))
 
 
-def _request(field: str) -> _Set:
+def _request(field: str) -> Setter:
     return lambda product, value: product.requests.__setitem__(field, number(value))
-
-
-def _ignored(_product: Account, _value: str) -> None:
-    """Known, and of no use here."""
-
-
-def number(value: str) -> int:
-    """The number that a value begins with; one that is absurdly large is cut."""
-    found = re.match(r"-?\d{1,9}", value)
-    return int(found[0]) if found else 0
 
 
 def _status(product: Account, value: str) -> None:
@@ -406,20 +315,8 @@ def _reason(product: Account, value: str) -> None:
     product.fields["reason"] = _code(value[:10])
 
 
-def _registered(product: Account, value: str) -> None:
-    product.fields["override_host"], product.fields["override_port"] = host_and_port(value)
-
-
-def _discovered(product: Account, value: str) -> None:
-    product.fields["discovered_host"], product.fields["discovered_port"] = host_and_port(value)
-
-
 def _host_address(product: Account, value: str) -> None:
     product.fields["host_address"] = "" if value.lower() == "notavailable" else ascii_text(value.lower())
-
-
-def _flag(field: str, yes: str) -> _Set:
-    return lambda product, value: product.fields.__setitem__(field, value.lower().endswith(yes))
 
 
 def _host(product: Account, _value: str) -> None:
@@ -436,33 +333,33 @@ def _priority(product: Account, value: str) -> None:
     product.host["low_priority"] = value.lower().endswith("low")
 
 
-_FIELDS: Final[Mapping[str, _Set]] = {
-    "description": _text("description"),
-    "activation_id": _lower("activation_id"),
-    "application_id": _lower("application_id"),
-    "extended_pid": _text("extended_pid"),
-    "channel": _text("channel"),
-    "partial_key": _always("in_use", True),
-    "not_in_use": _always("in_use", False),
+_FIELDS: Final[Mapping[str, Setter]] = {
+    "description": text_of("description"),
+    "activation_id": lower("activation_id"),
+    "application_id": lower("application_id"),
+    "extended_pid": text_of("extended_pid"),
+    "channel": text_of("channel"),
+    "partial_key": known("in_use", True),
+    "not_in_use": known("in_use", False),
     "status": _status,
-    "remaining": _number("grace_minutes"),
-    "evaluation_end": _text("expires"),
+    "remaining": count("grace_minutes"),
+    "evaluation_end": text_of("expires"),
     "reason": _reason,
-    "windows_rearms": _number("windows_rearms"),
-    "product_rearms": _number("product_rearms"),
-    "trusted_time": _text("trusted_time"),
-    "activation_type": _lower("activation_type"),
-    "never_asked": _always("never_asked", True),
-    "client_machine_id": _lower("client_machine_id"),
-    "registered": _registered,
-    "discovered": _discovered,
-    "no_host": _always("no_host", True),
-    "lookup_domain": _lower("lookup_domain"),
+    "windows_rearms": count("windows_rearms"),
+    "product_rearms": count("product_rearms"),
+    "trusted_time": text_of("trusted_time"),
+    "activation_type": lower("activation_type"),
+    "never_asked": known("never_asked", True),
+    "client_machine_id": lower("client_machine_id"),
+    "registered": host("override"),
+    "discovered": host("discovered"),
+    "no_host": known("no_host", True),
+    "lookup_domain": lower("lookup_domain"),
     "host_address": _host_address,
-    "host_pid": _text("host_pid"),
-    "activation_interval": _number("activation_interval_min"),
-    "renewal_interval": _number("renewal_interval_min"),
-    "caching": _flag("caching", "enabled"),
+    "host_pid": text_of("host_pid"),
+    "activation_interval": count("activation_interval_min"),
+    "renewal_interval": count("renewal_interval_min"),
+    "caching": flag("caching", "enabled"),
     "host": _host,
     "cumulative": _host,
     "count": _of_host("count"),
@@ -477,10 +374,10 @@ _FIELDS: Final[Mapping[str, _Set]] = {
     "requests_expired": _request("expired"),
     "requests_non_genuine": _request("non_genuine"),
     "requests_notification": _request("notification"),
-    "ad_object": _text("ad_object"),
-    "vm_host": _lower("vm_host"),
+    "ad_object": text_of("ad_object"),
+    "vm_host": lower("vm_host"),
     **dict.fromkeys(
         ("heading", "ad", "avma", "ao_detail", "avma_detail", "installation_id", "certificate", "app_rearms", "token"),
-        _ignored,
+        ignored,
     ),
 }

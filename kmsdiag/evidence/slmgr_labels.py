@@ -131,13 +131,16 @@ LABELS: Final = (
     ),
 )
 
-WORDS: Final = (
-    *["Windows", "Windows(R)", "Windows(TM)", "Vista", "Vista(TM)", "Operating", "System", "Server", "Server(R)", "Microsoft", "Office", "edition", "channel"],
-    *["KMS", "Enterprise", "EnterpriseS", "EnterpriseN", "Business", "Professional", "ProfessionalN", "Education", "ServerStandard"],
-    *["ServerDatacenter", "ServerEnterprise", "ServerStandardCore", "ServerTurbine", "KMSHost", "VOLUME_KMSCLIENT", "VOLUME_KMS"],
-    *["VOLUME_KMS_C", "VOLUME_KMS_R2_C", "VOLUME_KMS_W10", "VOLUME_MAK", "RETAIL", "RETAIL(MAK)", "OEM_DM", "OEM_SLP", "OEM_COA_NSLP"],
-    *["TIMEBASED_EVAL", "VIRTUAL_MACHINE_ACTIVATION", "2003", "2008", "2010", "2013", "2016", "2019", "2022", "2025", "-", "7", "8", "8.1", "10", "11", "R2"],
-    *["14", "15", "16", "19", "21", "24", "Computer", "Client", "GMT", "AM", "PM", "period", "grace"],
-)
+_WORDS: Final = """
+Windows Windows(R) Windows(TM) Vista Vista(TM) Operating System Server Server(R) Microsoft Office Computer Client KMS
+Enterprise EnterpriseS EnterpriseN Business Professional ProfessionalN Education ServerStandard ServerDatacenter
+ServerEnterprise ServerStandardCore ServerTurbine KMSHost edition channel period grace
+VOLUME_KMSCLIENT VOLUME_KMS VOLUME_KMS_C VOLUME_KMS_R2_C VOLUME_KMS_W10 VOLUME_MAK RETAIL RETAIL(MAK)
+OEM_DM OEM_SLP OEM_COA_NSLP TIMEBASED_EVAL VIRTUAL_MACHINE_ACTIVATION
+2003 2008 2010 2013 2016 2019 2022 2025 - 7 8 8.1 10 11 14 15 16 19 21 24 R2 GMT AM PM
+"""
+
+WORDS: Final = frozenset(_WORDS.split())
+"""What names and descriptions are made of: a line may end within such a word."""
 
 SLMGR: Final = Vocabulary(LABELS, WORDS)

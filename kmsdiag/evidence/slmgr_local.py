@@ -39,7 +39,11 @@ _STATUS: Final = {"lizenziert": 1}
 def read_foreign(lines: Sequence[Line]) -> list[MachineState]:
     """What lines hold that does not depend on a language; [] where nothing looks like a product."""
     machines = Machines()
-    begins = [n for n, line in enumerate(lines) if n > 0 and _CHANNEL.search(line.text) and not _LIST.match(line.text)]
+    begins = [
+        n
+        for n, line in enumerate(lines)
+        if n > 0 and _CHANNEL.search(line.text) and not any(_LIST.match(one.text) for one in lines[n - 1 : n + 1])
+    ]
     version = ""
     for at, begin in enumerate(begins):
         end = begins[at + 1] - 1 if at + 1 < len(begins) else len(lines)
