@@ -1,7 +1,6 @@
 """Lines of what people paste: output of tools with prompts, mail quoting, lost indents and blank lines."""
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 MOST_LINES: Final = 500_000
@@ -32,9 +31,3 @@ def pairs(line: str) -> tuple[str, str] | None:
     if not colon or not label or len(label) > 40 or not label[0].isalpha():
         return None
     return label, value.strip()
-
-
-def windows(rows: list[str], size: int) -> Iterator[tuple[int, str, str]]:
-    """Each line with its number and the next ``size`` ones joined to it: a terminal wraps what is long."""
-    for number, line in enumerate(rows):
-        yield number, line, " ".join(rows[number : number + size])
