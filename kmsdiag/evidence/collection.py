@@ -38,6 +38,10 @@ SOURCE: Final = "kmsdiag collection"
 STRING_LIMIT: Final = 4000
 """Characters kept of one insertion string of an event."""
 
+MOST_ENTRIES: Final = 1000
+"""Entries kept of lists that may be long."""
+
+_SERVICE_KEY: Final = "SoftwareProtectionPlatform"
 _HOST_VALUES: Final = (
     "KeyManagementServiceListeningPort",
     "DisableDnsPublishing",
@@ -116,9 +120,9 @@ def read(data: object) -> list[MachineState]:
         return [MachineState(sources=(SOURCE,), notes=(note,))]
     top = Fields(data, "the collection", [])
     # Events are many and no part of the state.
-    common = windows_state.state({**data, "events": None, "products": None, "service": None})
+    common = windows_state.state({**data, "events": None, "products": None})
     identity = top.object("machine")
-    notes = [*top.texts("problems")]
+    notes: list[str] = []
     service = licensing.service(licensing.known(top.object("service").data), "service", top.problems)
     products = _products(top)
     if service.windows_rearms is not None:
@@ -131,9 +135,6 @@ def read(data: object) -> list[MachineState]:
     unread = sum(one is None for one in _events(data))
     if unread:
         notes.append(f"{unread:,} events could not be read")
-    overrides = list(common.kms.overrides)
-    if service.override is not None and not any(one.level == "global" and one.host for one in overrides):
-        overrides.insert(0, service.override)
     collected = top.data.get("collected")
     return [
         MachineState(
@@ -141,14 +142,14 @@ def read(data: object) -> list[MachineState]:
             sources=(SOURCE,),
             system=_system(identity),
             products=licensing.with_host(products, service.host),
-            overrides=tuple(dict.fromkeys(overrides)),
-            lookup_domain=service.lookup_domain or common.kms.lookup_domain,
-            caching=service.caching if service.caching is not None else common.kms.caching,
+            overrides=tuple(dict.fromkeys(common.kms.overrides)),
+            lookup_domain=common.kms.lookup_domain,
+            caching=common.kms.caching,
             activation_type=service.activation_type,
-            client_machine_id=service.client_machine_id,
+            client_machine_id=common.kms.client_machine_id,
             cached=_cached(top),
             settings=_settings(top),
-            network=_network(top, common, identity.flag("joined")),
+            network=_network(top, common, joined=identity.flag("joined")),
             services=_services(top),
             collected_at=parse_time(collected) if isinstance(collected, str) else None,
             notes=bounded([*notes, *top.problems, *common.problems, *common.kms.problems]),
@@ -170,7 +171,7 @@ def _system(identity: Fields) -> str:
 
 def _products(top: Fields) -> list[ProductState]:
     found = []
-    for number, one in enumerate(top.objects("products", "product"), 1):
+    for number, one in enumerate(top.objects("products", "product", MOST_ENTRIES), 1):
         data = licensing.known(one.data)
         # The script asks for products that have a key.
         product = licensing.product(data, f"product {number}", top.problems)
@@ -190,14 +191,14 @@ def _services(top: Fields) -> dict[str, str]:
 
 def _keys(top: Fields, hive: str) -> Iterator[tuple[Fields, Fields]]:
     """Registry keys of a hive, and their values."""
-    for entry in top.objects("kms", "registry key"):
+    for entry in top.objects("kms", "registry key", windows_state.MOST_KEYS):
         if (entry.text("hive") or "LocalMachine") == hive:
             yield entry, entry.object("values")
 
 
 def _cached(top: Fields) -> tuple[CachedHost, ...]:
-    found = {}
-    for entry, values in _keys(top, "Users"):
+    found: dict[CachedHost, None] = {}
+    for entry, values in (*_keys(top, "Users"), *_keys(top, "LocalMachine")):
         host = values.text("DiscoveredKeyManagementServiceName").lower()
         if host:
             scope = (entry.text("sku") or entry.text("app")).strip("{}").lower()
@@ -213,12 +214,7 @@ def _settings(top: Fields) -> HostSettings | None:
         names = [name for name in _HOST_VALUES if name in values.data]
         if entry.text("root") == "SL":
             misplaced.update(dict.fromkeys(ascii_text(name) for name in values.data))
-        elif (
-            names
-            and not entry.text("app")
-            and entry.text("view") == "64"
-            and entry.text("root") == "SoftwareProtectionPlatform"
-        ):
+        elif names and (entry.text("root"), entry.text("app"), entry.text("view")) == (_SERVICE_KEY, "", "64"):
             disabled = values.flag("DisableDnsPublishing")
             found = HostSettings(
                 listening_port=values.number("KeyManagementServiceListeningPort", 65_535),
@@ -253,7 +249,7 @@ def _publish_list(values: Fields) -> tuple[PublishDomain, ...]:
     return tuple(found)
 
 
-def _network(top: Fields, common: windows_state.WindowsParts, joined: bool | None) -> NetworkState:
+def _network(top: Fields, common: windows_state.WindowsParts, *, joined: bool | None) -> NetworkState:
     own = [text for one in top.object("dns").objects("interfaces", "interface") for text in one.texts("addresses")]
     return NetworkState(
         complete=bool(top.object("dns").data) and not any("DNS settings" in text for text in common.kms.problems),
@@ -271,7 +267,7 @@ def _network(top: Fields, common: windows_state.WindowsParts, joined: bool | Non
 
 def _lookups(top: Fields) -> tuple[ToolLookup, ...]:
     found: list[ToolLookup] = []
-    for number, one in enumerate(top.objects("lookups", "lookup"), 1):
+    for number, one in enumerate(top.objects("lookups", "lookup", MOST_ENTRIES), 1):
         name, kind = suffix(one.text("name")), one.text("type").upper()
         if not name or kind not in ("SRV", "A", "AAAA"):
             one.wrong("type", kind)
@@ -298,7 +294,7 @@ def _lookups(top: Fields) -> tuple[ToolLookup, ...]:
 
 def _ports(top: Fields) -> tuple[PortTest, ...]:
     found: dict[PortTest, None] = {}
-    for one in top.objects("ports", "port test"):
+    for one in top.objects("ports", "port test", MOST_ENTRIES):
         target, port, succeeded = suffix(one.text("target")), one.number("port", 65_535), one.flag("open")
         address = addresses([one.text("address")])
         if target and port and succeeded is not None:

@@ -1,8 +1,8 @@
 """JSON that PowerShell wrote, about machines: objects of the licensing service, of DNS and of port tests.
 
-``ConvertTo-Json`` writes one object without its list, Windows PowerShell 5.1 some lists as ``{"value": [], "Count": n}``,
-objects of CIM with all that they know of their class; below ``-Depth`` an object is a text with the name of its type.
-An array may hold many machines (``PSComputerName``). What the project's own collector wrote is read by
+``ConvertTo-Json`` writes one object without its list, objects of CIM with all that they know of their class, and
+Windows PowerShell 5.1 some lists as ``{"value": [], "Count": n}``; below ``-Depth`` an object is a text with its type's
+name. An array may hold many machines (``PSComputerName``). What the project's own collector wrote is read by
 :mod:`kmsdiag.evidence.collection`.
 """
 
@@ -37,6 +37,9 @@ _NOISE: Final = frozenset(
 _CUT: Final = re.compile(
     r"System\.(?:Object|Collections)\S*|Microsoft\.Management\.\S.*|SoftwareLicensing\w+\b.*|@\{.*", re.DOTALL
 )
+_CONTAINERS: Final = frozenset({"product", "products", "service", "licenses"})
+"""Names under which objects of the licensing service stand."""
+
 _OWN_NAMES: Final = ("pscomputername", "__server", "machinename", "csname")
 _LOCAL: Final = frozenset({"", ".", "localhost", "127.0.0.1", "::1"})
 _GAP: Final = re.compile(r"[\s\ufeff\x00]*")
@@ -166,7 +169,11 @@ def read(data: object) -> list[MachineState]:
     if len(named) == 1 and "" in found:
         # Objects without a machine's name beside those of one machine are about that one.
         named[0].add(found.pop(""))
-    return states + [_state(one) for one in found.values() if one.sources]
+    states += [_state(one) for one in found.values() if one.sources]
+    lost = [note for one in found.values() if not one.sources for note in one.notes]
+    if states and lost:
+        states[0] = msgspec.structs.replace(states[0], notes=bounded([*states[0].notes, *lost]))
+    return states
 
 
 def _of(found: dict[str, _Found], name: str) -> _Found:
@@ -221,11 +228,10 @@ def _own_name(lower: Mapping[str, Any]) -> str:
 def _take(one: _Object, found: _Found) -> None:
     """Read an object into what is known of its machine."""
     if one.text:
-        if found.sources or "SoftwareLicensing" in one.text:
+        if "SoftwareLicensing" in one.text or one.where.lower() in _CONTAINERS:
             found.sources.setdefault("CIM")
-            found.notes.append(
-                f"{one.where} is cut off: {ascii_text(one.text, 60)}; ConvertTo-Json needs -Depth 4 or more"
-            )
+        text = ascii_text(one.text, 60)
+        found.notes.append(f"{one.where} is cut off: {text}; ConvertTo-Json needs -Depth 4 or more")
     elif net_json.is_record(one.lower):
         row = net_json.row(one.lower, one.where, found.notes)
         found.sources.setdefault("Resolve-DnsName")
@@ -277,9 +283,7 @@ def _state(found: _Found) -> MachineState:
     for service in found.services:
         products = licensing.with_host(products, service.host)
     lookups, notes = records.lookups(found.rows, "Resolve-DnsName")
-    network = (
-        NetworkState(lookups=records.merged(lookups), ports=tuple(found.ports)) if found.rows or found.ports else None
-    )
+    network = NetworkState(lookups=records.merged(lookups), ports=tuple(found.ports))
     services = found.services
     ids = dict.fromkeys(one.client_machine_id for one in services if one.client_machine_id)
     if len(ids) > 1:
@@ -300,7 +304,7 @@ def _state(found: _Found) -> MachineState:
         caching=next((one.caching for one in services if one.caching is not None), None),
         activation_type=_first(one.activation_type for one in services),
         client_machine_id=_first(ids),
-        network=network,
+        network=network if network != NetworkState() else None,
         notes=bounded([*found.notes, *notes]),
     )
 

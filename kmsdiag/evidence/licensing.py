@@ -195,11 +195,10 @@ def with_host(products: Sequence[ProductState], host: HostState | None) -> tuple
     if not places:
         return (*products, ProductState(name="", source=SERVICE, host=host))
     first = next((number for number in places if products[number].application_id == WINDOWS), places[0])
+    common = msgspec.structs.replace(host, count=None, required=None, requests=Requests())
     found = list(products)
     for number in places:
-        given = (
-            host if number == first else msgspec.structs.replace(host, count=None, required=None, requests=Requests())
-        )
+        given = host if number == first else common
         found[number] = msgspec.structs.replace(found[number], host=_filled(found[number].host, given))
     return tuple(found)
 

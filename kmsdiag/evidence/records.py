@@ -5,7 +5,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from kmsdiag.evidence.names import LIST_LIMIT
+from kmsdiag.evidence.names import LIST_LIMIT, suffix
 from kmsdiag.model.answer import SrvRecord
 from kmsdiag.model.collected import ToolLookup
 from kmsdiag.model.outcome import DnsOutcome
@@ -14,6 +14,7 @@ MOST_RECORDS: Final = 256
 """Records kept of one answer."""
 
 
+_LONGEST_TTL: Final = 0xFFFF_FFFF
 _T = TypeVar("_T")
 
 
@@ -29,6 +30,14 @@ class Row(NamedTuple):
     target: str = ""
     address: str = ""
     srv: SrvRecord | None = None
+
+
+def srv(priority: str, weight: str, port: str, target: str, ttl: int = 0) -> SrvRecord | None:
+    """An SRV record of a tool's texts; None where a number is none."""
+    texts = (priority, weight, port)
+    if not all(text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535 for text in texts):
+        return None
+    return SrvRecord(int(priority), int(weight), int(port), suffix(target) or ".", min(ttl, _LONGEST_TTL))
 
 
 def lookups(rows: Sequence[Row], tool: str, server: str = "") -> tuple[list[ToolLookup], list[str]]:
