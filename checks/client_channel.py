@@ -26,7 +26,7 @@ _GVLK = Fix(
     "if KMS shall activate it, install the client setup key of its edition (Microsoft publishes them)",
     "slmgr /ipk <client-setup-key>",
 )
-_OTHERS = "It never asks a KMS host: hosts, DNS and firewalls have no part in its activation."
+_OTHERS = "A KMS host is never asked: hosts, DNS and firewalls have no part in this activation."
 
 META = CheckMeta(
     title="Channels in the files",
@@ -35,19 +35,19 @@ META = CheckMeta(
         "ad_activated": Code(
             Severity.OK,
             "{who}: KMS client that Active Directory activated ({products}; {objects}).",
-            "It sends nothing to a KMS host while a domain controller answers it, and is not counted there: that is no"
-            " fault.",
+            "Such a client sends nothing to a KMS host while a domain controller answers it, and is not counted there:"
+            " that is no fault.",
         ),
         "ad_only": Code(
             Severity.INFO,
             "{who}: set to activation by Active Directory alone ({products}).",
-            "It never asks a KMS host, not even when Active Directory can't activate it.",
+            "A KMS host is never asked, not even when Active Directory can't activate the machine.",
             (Fix(Where.CLIENT, "allow both ways again", "slmgr /act-type 0"),),
         ),
         "token_only": Code(
             Severity.INFO,
             "{who}: set to token-based activation alone ({products}).",
-            "It never asks a KMS host.",
+            "A KMS host is never asked.",
             (Fix(Where.CLIENT, "allow KMS again, unless tokens are meant", "slmgr /act-type 0"),),
         ),
         "mak": Code(Severity.INFO, "{who}: multiple activation key, MAK ({products}).", _OTHERS, (_GVLK,)),
@@ -56,7 +56,7 @@ META = CheckMeta(
         "evaluation": Code(
             Severity.WARNING,
             "{who}: evaluation edition ({products}).",
-            "It never asks a KMS host and ends for good; its edition has to be changed before a client setup key fits.",
+            "It ends for good, and no KMS host is asked; the edition has to be changed before a client setup key fits.",
             (
                 Fix(
                     Where.CLIENT,
@@ -66,12 +66,12 @@ META = CheckMeta(
             ),
         ),
         "avma": Code(
-            Severity.INFO, "{who}: activated by its Hyper-V host, AVMA ({products}).", "It never asks a KMS host."
+            Severity.INFO, "{who}: activated by the Hyper-V host, AVMA ({products}).", "A KMS host is never asked."
         ),
         "never_asks": Code(
             Severity.WARNING,
             "{who}: not licensed ({status}), and the key is no client setup key but {kind} ({products}).",
-            "No KMS host can help it, and it sends none a request.",
+            "No KMS host can help, and none is sent a request.",
             (_GVLK,),
         ),
         "host_key": Code(Severity.INFO, "{who}: KMS host key ({products})."),
@@ -79,7 +79,7 @@ META = CheckMeta(
             Severity.WARNING,
             "{who}: KMS host key on what looks like a workstation ({products}).",
             "It publishes itself in DNS, draws clients and uses up the key; on a client edition it activates clients"
-            " only. It is nearly always a mistake.",
+            " only. That is nearly always a mistake.",
             (
                 Fix(
                     Where.CLIENT,
@@ -126,7 +126,7 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
             if channel is Channel.CLIENT and product.ad_object:
                 groups.add("ad_activated", machine, because, listed={**listed, "objects": product.ad_object})
             elif channel is Channel.CLIENT:
-                kind = product.activation_type or machine.parts[-1].state.activation_type
+                kind = product.activation_type or _activation_type(machine)
                 code = {"ad": "ad_only", "token": "token_only"}.get(kind, "kms_client")
                 groups.add(code, machine, because, listed=listed)
             elif channel is Channel.HOST:
@@ -140,6 +140,10 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
             else:
                 groups.add(_CODES[channel], machine, because, listed=listed)
     yield from groups.findings() if groups else [say("nothing", collected.questions(seen.target))]
+
+
+def _activation_type(machine: Machine) -> str:
+    return next((part.state.activation_type for part in machine.parts if part.state.activation_type), "")
 
 
 def _workstation(product: ProductState, machine: Machine) -> bool:

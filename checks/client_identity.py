@@ -31,7 +31,7 @@ META = CheckMeta(
         "shared": Code(
             Severity.WARNING,
             "{who}: the same client machine ID {machine_id}.",
-            "A KMS host counts them as one. They were cloned without sysprep /generalize, or from an image with"
+            "A KMS host counts these as one. They were cloned without sysprep /generalize, or from an image with"
             " SkipRearm = 1 (as Azure's server images have it).",
             (
                 _REARM,
@@ -45,7 +45,7 @@ META = CheckMeta(
         "several": Code(
             Severity.INFO,
             "{who}: several client machine IDs ({machine_ids}).",
-            "It was rearmed between two files, or two machines go by one name; Office on Windows 7 has its own ID.",
+            "A machine was rearmed between two files, or two go by one name; Office on Windows 7 has an ID of its own.",
         ),
         "one_or_clones": Code(
             Severity.INFO,

@@ -34,13 +34,12 @@ META = CheckMeta(
     codes={
         "usual": Code(
             Severity.OK,
-            "{who}: asks every {activation} min until it is activated, and every {renewal} min from then on.",
+            "{who}: {intervals}.",
         ),
         "unusual": Code(
             Severity.INFO,
-            "{who}: asks every {activation} min until it is activated, and every {renewal} min from then on; usual are"
-            " 120 and 10,080.",
-            "Its host said so in an answer, or, while it had none, its own registry.",
+            "{who}: {intervals}; usual are 120 and 10,080.",
+            "A host said so in its answer, or, before the first one, the client's own registry.",
             (_DEFAULTS,),
         ),
         "out_of_range": Code(
@@ -64,15 +63,15 @@ META = CheckMeta(
         ),
         "not_used": Code(
             Severity.INFO,
-            "{who}: its own registry says {own}; that is not what counts.",
+            "{who}: the machine's own registry says: {own}. That is not what counts.",
             "From the first answer on a client goes by its host's intervals, and its own renewal interval is never"
             " used.",
             (Fix(Where.KMS_HOST, "to change them for all clients, change them on the host", "slmgr /sai <minutes>"),),
         ),
         "set_on_host": Code(
             Severity.INFO,
-            "{who}: this KMS host is set to {own}; usual are 120 and 10,080 min.",
-            "Its clients take these intervals over with its next answer.",
+            "{who}: what this KMS host tells its clients: {own}; usual are 120 and 10,080 min.",
+            "They take these intervals over with its next answer.",
             (_DEFAULTS,),
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "The files tell no interval of a KMS client."),
@@ -123,9 +122,13 @@ def _judge_pair(pair: tuple[int, int], machine: Machine, part: Part, groups: Gro
             groups.add("out_of_range", machine, (part.question,), interval=f"{minutes:,}")
     if _allowed(pair):
         usual = all(minutes in (0, usual) for minutes, usual in zip(pair, _USUAL, strict=True))
-        activation, renewal = (f"{minutes:,}" if minutes else "?" for minutes in pair)
-        code = "usual" if usual else "unusual"
-        groups.add(code, machine, (part.question,), activation=activation, renewal=renewal)
+        groups.add("usual" if usual else "unusual", machine, (part.question,), intervals=_words(pair))
+
+
+def _words(pair: tuple[int, int]) -> str:
+    """Both intervals, as far as they are told."""
+    told = zip(("asks every {} min until activated", "renews every {} min"), pair, strict=True)
+    return ", ".join(words.format(f"{minutes:,}") for words, minutes in told if minutes)
 
 
 def _judge_registry(machine: Machine, part: Part, groups: Groups) -> None:
@@ -137,8 +140,7 @@ def _judge_registry(machine: Machine, part: Part, groups: Groups) -> None:
     if not _allowed(pair):
         _judge_pair(pair, machine, part, groups)
         return
-    names = ("activation", "renewal")
-    own = ", ".join(f"{name} {minutes:,} min" for name, minutes in zip(names, pair, strict=True) if minutes)
+    own = _words(pair)
     if machine.is_host or products.hosts(machine):
         if any(minutes not in (0, usual) for minutes, usual in zip(pair, _USUAL, strict=True)):
             groups.add("set_on_host", machine, (part.question,), own=own)

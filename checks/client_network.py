@@ -44,10 +44,10 @@ _AGAIN = Fix(Where.CLIENT, "try again", "Test-NetConnection {target} -Port {port
 META = CheckMeta(
     title="DNS and path of the machines in the files",
     codes={
-        "found": Code(Severity.OK, "{who}: DNS gave it a KMS record for {domains}."),
+        "found": Code(Severity.OK, "{who}: DNS has a KMS record for {domains}."),
         "only_some": Code(
             Severity.INFO,
-            "{who}: DNS gave it a KMS record for {domains}, and none for {others}.",
+            "{who}: DNS has a KMS record for {domains}, and none for {others}.",
             "nslookup asks what it is told to; a client asks for its own suffixes only.",
         ),
         "no_record": Code(
@@ -58,7 +58,7 @@ META = CheckMeta(
         ),
         "lookup_failed": Code(
             Severity.WARNING,
-            "{who}: its question for {kind} {name} failed: {outcome}.",
+            "{who}: the question for {kind} {name} failed: {outcome}.",
             "This is no absence: the machine's DNS server did not answer as it should.",
             (Fix(Where.CLIENT, "ask again", "Resolve-DnsName {name} -Type {kind}"),),
         ),
@@ -84,13 +84,13 @@ META = CheckMeta(
         "no_dns_server": Code(
             Severity.ERROR,
             "{who}: no DNS server is set.",
-            "It can't ask for a KMS host: 0x8007267C.",
+            "Such a machine can't ask for a KMS host: 0x8007267C.",
             (Fix(Where.CLIENT, "see its DNS servers", "Get-DnsClientServerAddress"),),
         ),
         "no_suffix": Code(
             Severity.ERROR,
             "{who}: no DNS suffix at all, neither of its own nor from DHCP nor in a search list.",
-            "It does not even ask for a KMS host: 0x8007007B. Setting the host by hand would work.",
+            "Such a machine does not even ask for a KMS host: 0x8007007B. Setting the host by hand would work.",
             (_SUFFIX,),
         ),
         "no_primary_suffix": Code(
@@ -101,8 +101,8 @@ META = CheckMeta(
         ),
         "suffix_without_record": Code(
             Severity.WARNING,
-            "{who}: none of its suffixes has a KMS record ({suffix}); hosts are published in {elsewhere}.",
-            "It finds no host through DNS.",
+            "{who}: none of the machine's suffixes has a KMS record ({suffix}); hosts are published in {elsewhere}.",
+            "Such a machine finds no host through DNS.",
             (_PUBLISH, _SUFFIX),
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "The files tell nothing about DNS or the path of a machine."),

@@ -39,19 +39,19 @@ META = CheckMeta(
         "override": Code(
             Severity.INFO,
             "{who}: the KMS host {host} is set by hand for {scope}; discovery through DNS is off.",
-            "It asks this host alone; assume that it does not go on to DNS when the host is dead.",
+            "A client asks this host alone; assume that it does not go on to DNS when the host is dead.",
             (_CLEAR,),
         ),
         "override_dead": Code(
             Severity.ERROR,
             "{who}: the KMS host set by hand, {host}, takes no connection ({proof}).",
-            "It can't activate or renew: 0xC004F074. Assume that it does not go on to DNS.",
+            "No activation, no renewal: 0xC004F074. Assume that the client does not go on to DNS.",
             (_CLEAR,),
         ),
         "against_dns": Code(
             Severity.WARNING,
             "{who}: DNS publishes {published}; the host set by hand, {host}, is not among them.",
-            "It may be the host of former times, or one from the image that the machine was made of.",
+            "That may be the host of former times, or one from the image that the machine was made of.",
             (_CLEAR,),
         ),
         "no_host": Code(
@@ -96,33 +96,33 @@ META = CheckMeta(
         ),
         "lookup_domain": Code(
             Severity.INFO,
-            "{who}: looks for KMS hosts under {domain} alone (slmgr /skms-domain).",
-            "Its suffixes and search list do not count; while a host is set by hand, this does not either.",
+            "{who}: KMS hosts are looked for under {domain} alone (slmgr /skms-domain).",
+            "The machine's suffixes and search list do not count; while a host is set by hand, this does not either.",
             (Fix(Where.CLIENT, "look under the machine's own suffixes again", "slmgr /ckms-domain"),),
         ),
         "caching_off": Code(
             Severity.INFO,
-            "{who}: KMS host caching is off; it asks DNS for a host at every attempt.",
-            "It follows changes in DNS at once, and does not activate while DNS is down.",
+            "{who}: KMS host caching is off; DNS is asked for a host at every attempt.",
+            "Such a client follows changes in DNS at once, and does not activate while DNS is down.",
             (Fix(Where.CLIENT, "switch it on again", "slmgr /skhc"),),
         ),
         "no_name": Code(
             Severity.WARNING,
-            "{who}: DNS gave it no KMS host (KMS name not available).",
-            "It looked and found none; with the next attempt it looks again. The code of that attempt tells why.",
+            "{who}: DNS gave no KMS host (KMS name not available).",
+            "The client looked and found none; with the next attempt it looks again, and the code of that tells why.",
             (Fix(Where.CLIENT, "try again and see the code", "slmgr /ato"),),
         ),
         "cache_dead": Code(
             Severity.WARNING,
-            "{who}: the KMS host that it remembers, {host}, takes no connection ({proof}).",
-            "At its next attempt it tries that host in vain, then looks in DNS again: late, but not lost, where DNS"
-            " names a live one.",
+            "{who}: the KMS host that is remembered, {host}, takes no connection ({proof}).",
+            "At its next attempt a client tries that host in vain, then looks in DNS again: late, but not lost,"
+            " where DNS names a live one.",
             (_FORGET,),
         ),
         "cache_unpublished": Code(
             Severity.WARNING,
-            "{who}: DNS publishes {published}; the host that it remembers, {host}, is not among them.",
-            "It stays with that host while it answers. When it is switched off, the client looks in DNS again.",
+            "{who}: DNS publishes {published}; the host that is remembered, {host}, is not among them.",
+            "A client stays with that host while it answers. When it is switched off, the client looks in DNS again.",
             (_FORGET,),
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "The files do not tell where any machine takes its KMS host from."),
@@ -181,8 +181,16 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     yield from groups.findings() if groups else [say("nothing", collected.questions(seen.target))]
 
 
+def _scope(override: KmsOverride, machine: Machine) -> str:
+    """What it is set for, a product by its name where the files have it."""
+    names = {product.activation_id: product.name for product, _part in machine.products() if product.name}
+    if override.level == "product" and override.scope in {*names, *names.values()}:
+        return names.get(override.scope, override.scope)
+    return overrides.scope(override)
+
+
 def _judge_override(override: KmsOverride, machine: Machine, world: _World, groups: Groups) -> None:
-    scope, host, because = overrides.scope(override), overrides.shown(override), machine.because
+    scope, host, because = _scope(override, machine), overrides.shown(override), machine.because
     if not override.host:
         groups.add("port_only", machine, because, port=override.port, scope=scope)
         return
@@ -200,10 +208,10 @@ def _judge_override(override: KmsOverride, machine: Machine, world: _World, grou
 def _judge_levels(found: Sequence[KmsOverride], machine: Machine, groups: Groups) -> None:
     named = [one for one in overrides.in_force(found) if one.host]
     if len({overrides.shown(one) for one in named}) > 1:
-        hosts = tuple(f"{overrides.shown(one)} ({overrides.scope(one)})" for one in named)
+        hosts = tuple(f"{overrides.shown(one)} ({_scope(one, machine)})" for one in named)
         groups.add("levels_differ", machine, machine.because, hosts=hosts)
     for one, other in overrides.differing_views(found):
-        host, scope = "nothing" if other is None else overrides.shown(other), overrides.scope(one)
+        host, scope = "nothing" if other is None else overrides.shown(other), _scope(one, machine)
         groups.add("views_differ", machine, machine.because, other=overrides.shown(one), host=host, scope=scope)
 
 

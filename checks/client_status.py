@@ -23,7 +23,7 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.target import Subject
 
-_TRY = Fix(Where.CLIENT, "try again and see the code", "slmgr /ato")
+_TRY = Fix(Where.CLIENT, "try again and see the code (Office: ospp.vbs /act in its folder, by cscript)", "slmgr /ato")
 _LOG = Fix(
     Where.CLIENT,
     "see the events: they name the host and the code behind the code",
@@ -39,18 +39,19 @@ META = CheckMeta(
         "licensed": Code(
             Severity.OK,
             "{who}: licensed by KMS, {left} left{ends} ({products}).",
-            "It renews every 7 days; without a host it is warned 30 days before the end, and not licensed after it.",
+            "A client renews every 7 days; without a host Windows warns 30 days before the end, and is not licensed"
+            " after it.",
         ),
         "ad_activated": Code(
             Severity.OK,
             "{who}: licensed by Active Directory, {left} left{ends} ({products}).",
-            "It renews with a domain controller; a KMS host has no part in it.",
+            "Domain controllers renew it; a KMS host has no part in that.",
         ),
         "permanent": Code(Severity.OK, "{who}: permanently activated ({products}).", "That is no activation by KMS."),
         "not_renewed": Code(
             Severity.WARNING,
             "{who}: licensed, {left} left{ends}, and last renewed {ago} before the file was made ({products}).",
-            "Several renewals failed, or it was switched off or away. It works until the end; Windows warns in the last"
+            "Several renewals failed, or the machine was off or away. It works until the end; Windows warns in the last"
             " 30 days.",
             (_TRY, _LOG),
         ),
@@ -64,7 +65,7 @@ META = CheckMeta(
         "in_grace": Code(
             Severity.WARNING,
             "{who}: not activated yet: {status}, {left} left{ends}{reason} ({products}).",
-            "It works until then, and asks a KMS host every two hours.",
+            "Such a client works until then, and asks a KMS host every two hours.",
             (_TRY, _LOG),
         ),
         "not_licensed": Code(
@@ -75,7 +76,7 @@ META = CheckMeta(
         ),
         "never_asked": Code(
             Severity.WARNING,
-            "{who}: has no answer of any KMS host yet ({products}).",
+            "{who}: no KMS host has ever answered ({products}).",
             "slmgr shows neither host nor client machine ID before the first answer.",
             (_TRY,),
         ),

@@ -59,7 +59,7 @@ META = CheckMeta(
         ),
         "several_keys": Code(
             Severity.INFO,
-            "{who}: several KMS host keys for Windows ({products}).",
+            "{who}: several KMS host keys for Windows: {keys}.",
             "One of the newest release is enough: it covers the older ones.",
             (_SEE,),
         ),
@@ -85,7 +85,7 @@ META = CheckMeta(
         ),
         "clients_only": Code(
             Severity.WARNING,
-            "{who}: its key activates Windows clients alone; {clients} run Windows Server.",
+            "{who}: its key activates Windows clients alone; and there is Windows Server: {clients}.",
             "They are refused with 0xC004F042.",
             (_NEWER,),
         ),
@@ -159,8 +159,9 @@ def _judge_key(product: ProductState, machine: Machine, part: Part, groups: Grou
 def _judge_several(own: Sequence[tuple[ProductState, Part]], machine: Machine, groups: Groups) -> None:
     windows = [(product, part) for product, part in own if not products.is_office(product)]
     if len(windows) > 1:
-        names = some(f"{products.label(product)}, {product.description}" for product, _part in windows)
-        groups.add("several_keys", machine, [part.question for _product, part in windows], products=names)
+        known = ((host_keys.key_of(product.description), product) for product, _part in windows)
+        names = some(key.name if key is not None else product.description for key, product in known)
+        groups.add("several_keys", machine, [part.question for _product, part in windows], keys=names)
 
 
 def _judge_removed(machine: Machine, groups: Groups) -> None:
@@ -173,10 +174,17 @@ def _judge_removed(machine: Machine, groups: Groups) -> None:
 
 
 def _asking(host: Machine, hosts: Sequence[Machine], machines: Sequence[Machine]) -> list[Machine]:
-    """Machines that name this host, and, where the files have one host alone, those that name none (yet)."""
+    """Machines that name this host, and, where the files have one host alone, those that name none (yet).
+
+    One that is licensed shows that the host serves it, whatever the table of keys says.
+    """
     named = products.asking(host, machines)
     others = [one for one in machines if len(hosts) == 1 and one is not host and not products.uses(one)]
-    return [one for one in (*named, *others) if products.clients(one)]
+    return [one for one in (*named, *others) if any(_waits(product) for product, _part in products.clients(one))]
+
+
+def _waits(product: ProductState) -> bool:
+    return not products.is_office(product) and product.status != licences.LICENSED
 
 
 def _release(machine: Machine) -> Release | None:
@@ -198,7 +206,7 @@ def _judge_covered(host: Machine, clients: Sequence[Machine]) -> Iterator[Findin
     by_release: dict[Release, list[Machine]] = {}
     for client in clients:
         release = _release(client)
-        if release is not None and any(not products.is_office(product) for product, _part in products.clients(client)):
+        if release is not None:
             by_release.setdefault(release, []).append(client)
     for release, owners in sorted(by_release.items()):
         yield from _judge_release(host, system, keys, release, owners)

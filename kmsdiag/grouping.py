@@ -71,7 +71,8 @@ class _Group:
         """The values of which each machine has its own, in words for all."""
         return {
             "who": who(tuple(self.machines.values())),
-            **{name: some(words) for name, words in self.listed.items()},
+            # Names of products have commas of their own.
+            **{name: "; ".join(some(words)) for name, words in self.listed.items()},
             **{name: _spans(values) for name, values in self.minutes.items()},
             **{name: _until(values) for name, values in self.until.items()},
         }

@@ -35,9 +35,12 @@ def label(product: ProductState) -> str:
 
 
 def with_key(machine: Machine) -> Iterator[tuple[ProductState, Part, Channel]]:
-    """Products of a machine that have a key, as far as that is told, and whose."""
+    """Products of a machine that have a key, and whose.
+
+    Where a tool shows no key of a product that is unlicensed, it has none: ospp.vbs /dstatusall lists dozens of those.
+    """
     for product, part in machine.products():
-        if product.in_use is not False:
+        if product.in_use or (product.in_use is None and product.status != 0):
             yield product, part, whose(product)
 
 

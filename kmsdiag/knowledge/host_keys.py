@@ -44,9 +44,10 @@ class HostKey(NamedTuple):
     @property
     def words(self) -> str:
         """What it activates, for a reader."""
-        server = f"{self.server} and earlier" if self.server else "no Windows Server"
-        client = "Windows 10 and 11" if self.client == "Windows 10" else self.client
-        return f"{server}, {client}" + ("" if self.client == "Windows Vista" else " and earlier")
+        client = "Windows 11" if self.client == "Windows 10" else self.client
+        clients = client + ("" if self.client == "Windows Vista" else " and earlier")
+        servers = self.server + ("" if self.server == "Windows Server 2008" else " and earlier")
+        return f"{servers}, {clients}" if self.server else f"{clients}, no Windows Server"
 
 
 _GROUPS: Final = {
