@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from kmsdiag.cli import analyze, audit, baseline, capture, check, checks, collect_script, demo, diff, merge, schema
+from kmsdiag.cli import (
+    analyze,
+    audit,
+    baseline,
+    capture,
+    check,
+    checks,
+    collect_script,
+    demo,
+    diff,
+    explain,
+    merge,
+    schema,
+)
 from kmsdiag.cli.errors import UsageProblem
 from kmsdiag.cli.options import HELP
 from kmsdiag.version import VERSION
