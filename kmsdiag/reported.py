@@ -152,6 +152,7 @@ def _of_status(machine: Machine, product: ProductState, name: str, host: tuple[s
             machine.name, State.FAIL, "attempt_failed", meaning, name, product.result, "the tool's output", host
         )
     if product.status == licences.LICENSED or product.result:
+        words = "activated there and then" if product.result else words
         return ClientEnd(machine.name, State.OK, "licensed", words, name, host=host)
     if product.status in licences.GRACE:
         return ClientEnd(machine.name, State.UNKNOWN, "grace", words, name, host=host)
@@ -432,7 +433,10 @@ def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[Cl
     clients = tuple(dict.fromkeys(end.client for end in ends))
     shown = ClientCode(hresult, Basis.OBSERVED) if hresult else None
     on_screen = code.startswith("client.") or first.where == "the tool's output"
-    fixes: tuple[Fix, ...] = known.fixes if known is not None and not code.startswith("answer.") else ()
+    fixes: tuple[Fix, ...] = known.fixes if known is not None else ()
+    if code.startswith("answer.") and hresult in REFUSALS:
+        # A host that is not known can't stand in a command.
+        fixes = tuple(one for one in REFUSALS[hresult].fixes if target != NOWHERE or "{target}" not in one.command)
     return Fault(
         code,
         stage,

@@ -138,7 +138,7 @@ PATH_HEADERS = (
     "address",
     "dns",
     *(stage.value for stage in _ROUTE_STAGES),
-    "its state",
+    "host state",
     "clients",
 )
 
