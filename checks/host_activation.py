@@ -85,7 +85,7 @@ META = CheckMeta(
         ),
         "clients_only": Code(
             Severity.WARNING,
-            "{who}: its key activates Windows clients alone; and there is Windows Server: {clients}.",
+            "{who}: its key activates Windows clients alone, and these run Windows Server: {clients}.",
             "They are refused with 0xC004F042.",
             (_NEWER,),
         ),
