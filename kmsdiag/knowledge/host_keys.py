@@ -116,7 +116,7 @@ def release_of(system: str, extended_pid: str, *, server: bool) -> Release | Non
     return None
 
 
-_UPDATES: Final = {
+UPDATES: Final = {
     ("Windows Server 2022", "Windows Server 2025"): "KB5034765",
     ("Windows Server 2019", "Windows Server 2025"): "KB5034768",
     ("Windows Server 2019", "Windows Server 2022"): "KB5003646",
@@ -136,9 +136,10 @@ _UPDATES: Final = {
     ("Windows Server 2008", "Windows Server 2008 R2"): "KB968912",
     ("Windows Server 2008", "Windows 7"): "KB968912",
 }
+"""By release of the host and release of the client: the least update that the host needs."""
 
 
 def update_for(host: Release | None, client: Release) -> str:
     """The update that a host of one release needs at least to activate another; "" where none is documented."""
     name = "Windows 10" if client.name == "Windows 11" else client.name
-    return _UPDATES.get((host.name, name), "") if host is not None else ""
+    return UPDATES.get((host.name, name), "") if host is not None else ""
