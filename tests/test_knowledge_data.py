@@ -289,6 +289,7 @@ def test_an_event_is_complete(one: Event) -> None:
     assert one.fixes
     assert one.sources
     assert len(set(one.fields)) == len(one.fields)
+    assert set(one.fields) <= set(events.FIELDS)
 
 
 def test_the_three_lists_have_their_fields() -> None:
@@ -333,6 +334,8 @@ def test_a_topic_is_complete(one: Topic) -> None:
     assert one.sources
     assert all(name in TOPICS or name in CODES for name in one.see)
     assert all(topics.find_topic(name) is one for name in (one.id, one.title, *one.aliases))
+    hidden = [name for name in one.aliases if codes.canonical(name) or (name.isdigit() and int(name) in EVENTS)]
+    assert hidden == [], "a code or an event of that name is found first"
 
 
 @pytest.mark.parametrize(

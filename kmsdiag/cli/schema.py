@@ -14,6 +14,7 @@ class Kind(StrEnum):
     MERGED = "merged"
     DIFF = "diff"
     EXPECTED = "expected"
+    EXPLANATION = "explanation"
 
 
 def command(

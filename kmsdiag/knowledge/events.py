@@ -83,6 +83,28 @@ VERDICTS: Final = _FILE.verdicts
 """How to read 12288 and 12289 of a client beside 12290 of its host."""
 
 
+FIELDS: Final = {
+    "hresult": "the code; 0x0 is no error",
+    "flags": "status flags",
+    "host": "host and port that were asked",
+    "machine": "name of the client",
+    "cmid": "client machine ID",
+    "client_time": "the client's time, UTC",
+    "vm": "1 in a virtual machine",
+    "licence_status": "0 unlicensed, 1 licensed, 2 first grace, 3 additional grace, 4 non-genuine grace,"
+    " 5 notification, 6 extended grace",
+    "minutes_left": "minutes until that status ends",
+    "activation_id": "the product",
+    "n_policy": "the count that the client needs",
+    "activated": "1 activated, 0 not",
+    "unused": "unused",
+    "count": "the host's count",
+    "activation_interval": "minutes between attempts",
+    "renewal_interval": "minutes between renewals",
+}
+"""What the values of 12288, 12289 and 12290 are (Table 11; operations guide, pages 27 to 29)."""
+
+
 def find_event(number: int) -> Event | None:
     """What is known of an event ID of the licensing service."""
     return EVENTS.get(number)
