@@ -212,8 +212,8 @@ def _judge_override(override: KmsOverride, machine: Machine, world: _World, grou
     names = world.dns.names(override.host)
     ports = {port for zone in world.dns.with_records() for port in zone.ports(names)}
     if ports and (override.port or KMS_PORT) not in ports:
-        because = dict.fromkeys([*machine.because, *world.dns.because])
-        groups.add("port_against_dns", machine, because, host=host, ports=tuple(map(str, sorted(ports))))
+        reasons = dict.fromkeys([*because, *world.dns.because])
+        groups.add("port_against_dns", machine, reasons, host=host, ports=tuple(map(str, sorted(ports))))
 
 
 def _judge_levels(found: Sequence[KmsOverride], machine: Machine, groups: Groups) -> None:
