@@ -89,3 +89,18 @@ def test_updates_are_known_for_older_hosts_only() -> None:
 def test_updates_are_for_something_newer_than_the_host() -> None:
     for host, client in host_keys.UPDATES:
         assert RELEASES[host].rank < RELEASES[client].rank
+
+
+@pytest.mark.parametrize(
+    ("name", "activation_id", "version"),
+    [
+        ("Office 16, Office16ProPlusVL_KMS_Client edition", "", "2016"),
+        ("Office 21, Office21ProPlus2021VL_KMS_Client_AE edition", "", "2021"),
+        ("Microsoft Office 2010, KMSHost edition", "", "2010"),
+        ("", "47F3B983-7C53-4D45-ABC6-BCD91E2DD90A", "2021"),
+        ("Office", "", ""),
+        ("Office 365", "", ""),
+    ],
+)
+def test_the_version_of_office(name: str, activation_id: str, version: str) -> None:
+    assert host_keys.office_version(name, activation_id) == version
