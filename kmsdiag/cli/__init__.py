@@ -9,7 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from kmsdiag.cli import analyze, audit, baseline, capture, check, checks, demo, diff, explain, forecast, merge, schema
+from kmsdiag.cli import (
+    analyze,
+    audit,
+    baseline,
+    capture,
+    check,
+    checks,
+    collect_script,
+    demo,
+    diff,
+    explain,
+    forecast,
+    merge,
+    schema,
+)
 from kmsdiag.cli.errors import UsageProblem
 from kmsdiag.cli.options import HELP
 from kmsdiag.version import VERSION
@@ -66,6 +80,9 @@ app.command("forecast", context_settings=HELP, short_help="Say when clients ask,
 )
 app.add_typer(checks.app, name="checks", context_settings=HELP)
 app.command("schema", context_settings=HELP, short_help="Print a JSON Schema.")(schema.command)
+app.command(
+    "collect-script", context_settings=HELP, short_help="Print a read-only script that gathers evidence on Windows."
+)(collect_script.command)
 app.command("demo", context_settings=HELP, short_help="Diagnose a broken network that runs on loopback.")(demo.command)
 
 

@@ -16,10 +16,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from kmsdiag.evidence.escape import ascii_text
+from kmsdiag.evidence.names import LIST_LIMIT, addresses, parse_hosts, suffix, suffixes
 from kmsdiag.model.answer import HostsEntry, LookupAnswer, MachineAnswer
 from kmsdiag.model.outcome import LookupOutcome
 from kmsdiag.model.request import SystemLookup
-from kmsdiag.model.target import as_address
 from kmsdiag.probes.settings import ProbeSettings, machine
 
 HOSTS: Final = Path("/etc/hosts")
@@ -30,12 +31,6 @@ STUBS: Final = ("127.0.0.53", "127.0.0.54")
 
 FILE_LIMIT: Final = 1 << 20
 """Bytes read of a file; what is behind them is named as a problem."""
-
-ENTRY_LIMIT: Final = 1000
-"""Entries kept of a hosts file; lists that block advertisements have hundreds of thousands."""
-
-NAME_LIMIT: Final = 255
-LIST_LIMIT: Final = 64
 
 _NOT_FOUND: Final = frozenset(
     number
@@ -56,63 +51,6 @@ class ResolvConf(NamedTuple):
     domain: str
     search: tuple[str, ...]
     problems: tuple[str, ...]
-
-
-def ascii_text(text: str, limit: int = NAME_LIMIT) -> str:
-    r"""The text in printable ASCII, anything else written as ``\xNN`` or ``\u{N}``, cut at ``limit`` characters."""
-    if len(text) > limit:
-        text = text[:limit]
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(map(_escaped, text))
-    return text if len(text) <= limit else text[:limit]
-
-
-def _escaped(character: str) -> str:
-    if character.isascii() and character.isprintable():
-        return character
-    number = ord(character)
-    return f"\\x{number:02x}" if number < 256 else f"\\u{{{number:x}}}"
-
-
-def suffix(text: str) -> str:
-    """A DNS suffix as it is compared: lower-case, without dots at either end."""
-    return ascii_text(text.strip().strip(".").lower())
-
-
-def suffixes(texts: Iterable[str]) -> tuple[str, ...]:
-    """Suffixes in their order, each once, without empty ones."""
-    return tuple(dict.fromkeys(name for text in texts if (name := suffix(text))))[:LIST_LIMIT]
-
-
-def addresses(texts: Iterable[str]) -> tuple[str, ...]:
-    """Those of the texts that are addresses, in their order, each once."""
-    found = (as_address(text.strip()) for text in texts)
-    return tuple(dict.fromkeys(ascii_text(address) for address in found if address is not None))[:LIST_LIMIT]
-
-
-def parse_hosts(text: str) -> tuple[tuple[HostsEntry, ...], tuple[str, ...]]:
-    """Entries of a hosts file in their order, and what is wrong with it."""
-    entries: list[HostsEntry] = []
-    wrong = left_out = 0
-    for line in text.removeprefix("\ufeff").splitlines():
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        address = as_address(words[0])
-        names = tuple(dict.fromkeys(name for word in words[1:] if (name := suffix(word))))
-        if address is None or not names:
-            wrong += 1
-        elif len(entries) < ENTRY_LIMIT:
-            entries.append(HostsEntry(ascii_text(address), names[:LIST_LIMIT]))
-            left_out += len(names) > LIST_LIMIT
-        else:
-            left_out += 1
-    problems = []
-    if wrong:
-        problems.append(f"hosts file: {wrong} line{'s' if wrong > 1 else ''} without an address and a name")
-    if left_out:
-        problems.append(f"hosts file: {left_out} lines were left out (the limit is {ENTRY_LIMIT} entries)")
-    return tuple(entries), tuple(problems)
 
 
 def parse_resolv_conf(text: str) -> ResolvConf:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from kmsdiag.sources.recognise_events import is_event_csv, is_event_json, is_event_xml, is_evtx
 from kmsdiag.wire.magic import is_pcap, is_pcapng
 
 HEAD: Final = 4096
@@ -22,6 +23,8 @@ class Kind(StrEnum):
     BUNDLE = "bundle"
     ZEEK = "zeek"
     SURICATA = "suricata"
+    EVENTS = "events"
+    """An event log, in one of the formats that Windows' tools write."""
     TEXT = "text"
     """What is in it is found by reading it all."""
     JSON = "json"
@@ -169,7 +172,7 @@ FORMATS: list[Format] = [
     Format(Kind.OTHER, "a RAR archive", starts(b"Rar!\x1a\x07"), _UNPACK),
     Format(Kind.OTHER, "a cabinet archive", starts(b"MSCF\0\0\0\0"), _UNPACK),
     Format(Kind.OTHER, "a tar archive", lambda head: head[257:262] == b"ustar", _UNPACK),
-    Format(Kind.OTHER, "a Windows event log (.evtx)", starts(b"ElfFile\0")),
+    Format(Kind.EVENTS, "a Windows event log (.evtx)", is_evtx),
     Format(Kind.OTHER, "a Windows registry hive", starts(b"regf")),
     Format(Kind.OTHER, "a Windows program", starts(b"MZ")),
     Format(Kind.OTHER, "a program", starts(b"\x7fELF")),
@@ -180,8 +183,11 @@ FORMATS: list[Format] = [
     Format(
         Kind.OTHER, "nothing but zeros", lambda head: not head.strip(b"\0"), "the disk was full, or the copy failed"
     ),
+    Format(Kind.EVENTS, "an event log as JSON", is_event_json),
     Format(Kind.JSON, "JSON", _is_json),
+    Format(Kind.EVENTS, "an event log as XML", is_event_xml),
     Format(Kind.OTHER, "XML", looks_like(rb"\s*<\?xml")),
+    Format(Kind.EVENTS, "an event log as CSV", lambda head: _is_text(head) and is_event_csv(head)),
     Format(Kind.TEXT, "text", _is_text),
     Format(Kind.OTHER, "in no format that is known here", lambda _head: True),
 ]
