@@ -85,7 +85,7 @@ class _Block:
         certain = is_certain(provider) or known
         if number not in READ and not (number in NOISE and is_certain(provider)):
             return
-        if not certain and not info and number not in (Event.ACTIVATION_FAILED,):
+        if not certain and not info and number != Event.ACTIVATION_FAILED:
             return
         time = next((self.fields[name] for name in _TIMES_IN_ORDER if self.fields.get(name)), "")
         machine = self.fields.get("computer") or self.fields.get("machinename") or ""
