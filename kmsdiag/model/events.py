@@ -59,8 +59,9 @@ class ClientEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """The licensing events of one client's log.
 
     ``ends`` counts attempts by :class:`AttemptEnd`, ``hresults`` the requests' codes, ``hosts`` requests by
-    ``name:port``, ``failures`` events 8198 and failed attempts of the rules engine (8233) by their HRESULT. ``latest`` are the newest attempts, at most 50, oldest
-    first. ``by_directory`` counts activations by Active Directory (12308), ``orphans`` answers (12289) without request.
+    ``name:port``, ``failures`` events 8198 and failed attempts of the rules engine (8233) by their HRESULT. ``latest``
+    are the newest attempts, at most 50, oldest first. ``by_directory`` counts activations by Active Directory (12308),
+    ``orphans`` answers (12289) without request.
     """
 
     machine: str
