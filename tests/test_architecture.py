@@ -69,6 +69,7 @@ MAY_IMPORT = {
         "kmsdiag.bundle",
         "kmsdiag.capture",
         "kmsdiag.cli",
+        "kmsdiag.collected",
         "kmsdiag.compare",
         "kmsdiag.diagnosis",
         "kmsdiag.engine",
