@@ -127,10 +127,12 @@ def test_the_last_success_gives_the_rest() -> None:
 
 
 def test_an_old_reading_may_have_been_overtaken() -> None:
-    one = client(Reading(remaining=259_200, collected_at=NOON), after(10))
+    told = forecast([Reading(remaining=259_200, collected_at=NOON)], (), "1", after(10))
+    one = told.clients[0]
     assert steps(one)[StepKind.RENEWAL].past
     assert not steps(one)[StepKind.END].past
-    assert "read 10 days before now" in one.notes[0]
+    assert one.age == 10 * DAY
+    assert any("up to 10 days old" in note for note in told.notes)
     assert "one of the two times is wrong" in client(Reading(remaining=9, collected_at=NOON), after(-1)).notes[-1]
 
 
@@ -271,6 +273,12 @@ def test_the_line_of_time_is_to_scale() -> None:
     assert half[:30] == "━" * 30
     # What comes within the reading's own three days is shown beside it.
     assert text.bar(client(Reading(remaining=259_200 - 6 * DAY - HOUR))).startswith("━━●R")
+
+
+def test_what_is_said_of_many_is_said_once() -> None:
+    told = forecast([Reading(name=f"pc{number}", remaining=1_000) for number in range(9)], (), "1")
+    assert plain(text.lines(told)).count("its renewals fail") == 1
+    assert "- pc0, pc1, pc2, pc3, pc4, and 4 more: its renewals fail" in text.markdown(told)
 
 
 def test_many_clients_fit_on_a_screen() -> None:
