@@ -24,6 +24,9 @@ _REARM = Fix(
     "slmgr /rearm; Restart-Computer",
 )
 
+_MOST = 5
+"""Shared IDs that are told one by one, those of the most machines first (kmsdiag's own limit)."""
+
 META = CheckMeta(
     title="Client machine IDs in the files",
     codes={
@@ -41,6 +44,12 @@ META = CheckMeta(
                     "Select-String -Path C:\\Windows\\Panther\\setupact.log -Pattern GENERALIZE",
                 ),
             ),
+        ),
+        "more_shared": Code(
+            Severity.WARNING,
+            "{ids} with several machines each: {who}.",
+            "They were cloned from several images, or on a platform that copies machines whole.",
+            (_REARM,),
         ),
         "several": Code(
             Severity.INFO,
@@ -78,9 +87,17 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
             groups.add("several", machine, machine.because, machine_ids=some(machine.client_machine_ids))
         if machine.named_by is NamedBy.CMID:
             found += _nameless(machine)
-    shared = {one: machines for one, machines in owners.items() if len(machines) > 1}
-    for one, machines in sorted(shared.items()):
+    shared = sorted(
+        ((one, machines) for one, machines in owners.items() if len(machines) > 1),
+        key=lambda pair: (-len(pair[1]), pair[0]),
+    )
+    for one, machines in shared[:_MOST]:
         yield say("shared", _because(machines), who=who(machines), machine_id=one)
+    rest = list({machine.name: machine for _one, machines in shared[_MOST:] for machine in machines}.values())
+    if rest:
+        yield say(
+            "more_shared", _because(rest), ids=count(len(shared) - _MOST, "more client machine ID"), who=who(rest)
+        )
     yield from groups.findings()
     yield from found
     known = {machine.name: machine for machines in owners.values() for machine in machines}

@@ -70,7 +70,7 @@ META = CheckMeta(
         ),
         "set_on_host": Code(
             Severity.INFO,
-            "{who}: what this KMS host tells its clients: {own}; usual are 120 and 10,080 min.",
+            "{who}: the KMS host sets for its clients: {own}; usual are 120 and 10,080 min.",
             "They take these intervals over with its next answer.",
             (_DEFAULTS,),
         ),

@@ -54,6 +54,12 @@ META = CheckMeta(
             "That may be the host of former times, or one from the image that the machine was made of.",
             (_CLEAR,),
         ),
+        "port_against_dns": Code(
+            Severity.WARNING,
+            "{who}: the KMS host is set by hand as {host}; DNS publishes it with port {ports}.",
+            "A host has one port: the record or the setting is out of date.",
+            (_CLEAR, Fix(Where.KMS_HOST, "see the port it listens on", "slmgr /dlv")),
+        ),
         "no_host": Code(
             Severity.ERROR,
             "{who}: what is set by hand as KMS host for {scope}, {host}, is neither a name nor an address: {why}.",
@@ -203,6 +209,11 @@ def _judge_override(override: KmsOverride, machine: Machine, world: _World, grou
         groups.add("ipv6_literal", machine, because, host=override.host.strip("[]"), scope=scope)
     _judge_alive("override_dead", override.host, override.port or KMS_PORT, machine, world, groups)
     _judge_published("against_dns", override.host, host, machine, world, groups)
+    names = world.dns.names(override.host)
+    ports = {port for zone in world.dns.with_records() for port in zone.ports(names)}
+    if ports and (override.port or KMS_PORT) not in ports:
+        reasons = dict.fromkeys([*because, *world.dns.because])
+        groups.add("port_against_dns", machine, reasons, host=host, ports=tuple(map(str, sorted(ports))))
 
 
 def _judge_levels(found: Sequence[KmsOverride], machine: Machine, groups: Groups) -> None:

@@ -114,6 +114,8 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
                 _judge_client(product, machine, part, groups)
             elif product.permanent and channel is not Channel.HOST:
                 groups.add("permanent", machine, (part.question,), listed={"products": products.label(product)})
+            elif channel is Channel.UNKNOWN and product.status in (0, licences.NOTIFICATION):
+                _not_licensed(product, machine, part, groups)
     yield from groups.findings() if groups else [say("nothing", collected.questions(seen.target))]
 
 
@@ -144,12 +146,16 @@ def _judge_client(product: ProductState, machine: Machine, part: Part, groups: G
         reason = _reason(product)
         groups.add("in_grace", machine, because, listed=listed, minutes=left, until=ends, status=words, reason=reason)
     elif 0 <= status < len(licences.STATUS):
-        words = licences.status_words(status)
-        groups.add("not_licensed", machine, because, listed=listed, status=words, reason=_reason(product))
+        _not_licensed(product, machine, part, groups)
     elif product.permanent:
         groups.add("permanent", machine, because, listed=listed)
     elif not product.never_asked and not product.result:
         groups.add("unknown_status", machine, because, listed=listed)
+
+
+def _not_licensed(product: ProductState, machine: Machine, part: Part, groups: Groups) -> None:
+    words, listed = licences.status_words(product.status), {"products": products.label(product)}
+    groups.add("not_licensed", machine, (part.question,), listed=listed, status=words, reason=_reason(product))
 
 
 def _code_of_licensed(product: ProductState) -> str:
@@ -159,7 +165,8 @@ def _code_of_licensed(product: ProductState) -> str:
         return "expires_soon"
     if product.ad_object:
         return "ad_activated"
-    interval = product.renewal_interval_min or RENEWAL_INTERVAL // 60
+    # Where a host wants it more often than usual, a machine that is off at night is no news.
+    interval = max(product.renewal_interval_min, RENEWAL_INTERVAL // 60)
     return "not_renewed" if _since_renewal(product) >= _MISSED * interval else "licensed"
 
 

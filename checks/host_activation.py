@@ -85,7 +85,7 @@ META = CheckMeta(
         ),
         "clients_only": Code(
             Severity.WARNING,
-            "{who}: its key activates Windows clients alone; and there is Windows Server: {clients}.",
+            "{who}: its key activates Windows clients alone, and these run Windows Server: {clients}.",
             "They are refused with 0xC004F042.",
             (_NEWER,),
         ),
@@ -102,6 +102,19 @@ META = CheckMeta(
                     "where it is missing: install the Office volume licence pack of that version, then its host key",
                     "slmgr /ipk <office-host-key>; slmgr /ato <activation-id>",
                 ),
+            ),
+        ),
+        "no_office_version": Code(
+            Severity.WARNING,
+            "KMS hosts in the files have host keys for Office {present}, none for Office {version}: {clients}.",
+            "Each version of Office has a host key of its own; without it they are refused with 0xC004F042.",
+            (
+                Fix(
+                    Where.KMS_HOST,
+                    "install the volume licence pack of that version, then its host key",
+                    "slmgr /ipk <office-host-key>; slmgr /ato <activation-id>",
+                ),
+                _SEE,
             ),
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "None of the machines in the files is a KMS host."),
@@ -193,7 +206,10 @@ def _release(machine: Machine) -> Release | None:
     windows = [product for product, _part in machine.products() if not products.is_office(product)]
     server = any("server" in f"{product.name} {product.description}".lower() for product in windows)
     pids = [product.extended_pid for product in windows if product.extended_pid]
-    return host_keys.release_of(next(iter(systems), ""), next(iter(pids), ""), server=server)
+    # Windows 7 and older have their release in the product's name, too.
+    named = (*systems, *(product.name for product in windows))
+    releases = (host_keys.release_of(one, next(iter(pids), ""), server=server) for one in named)
+    return next((release for release in releases if release is not None), None)
 
 
 def _judge_covered(host: Machine, clients: Sequence[Machine]) -> Iterator[Finding]:
@@ -235,6 +251,28 @@ def _judge_office(hosts: Sequence[Machine], machines: Sequence[Machine]) -> Iter
     served = any(products.is_office(product) for host in hosts for product, _part in products.hosts(host))
     if hosts and office and not served:
         yield say("no_office_key", _because((*hosts, *office)), clients=who(office))
+    elif served:
+        yield from _judge_office_versions(hosts, office)
+
+
+def _judge_office_versions(hosts: Sequence[Machine], office: Sequence[Machine]) -> Iterator[Finding]:
+    """Office clients that wait, of a version for which no host has a key."""
+    keys = {_office_version(product) for host in hosts for product, _part in products.hosts(host)}
+    waiting: dict[str, list[Machine]] = {}
+    for machine in office:
+        for product, _part in products.clients(machine):
+            if products.is_office(product) and product.status != licences.LICENSED:
+                waiting.setdefault(_office_version(product), []).append(machine)
+    for version, clients in sorted(waiting.items()):
+        if version and version not in keys:
+            present = tuple(sorted(key for key in keys if key)) or ("a version not known here",)
+            because = _because((*hosts, *clients))
+            yield say("no_office_version", because, version=version, clients=who(clients), present=present)
+
+
+def _office_version(product: ProductState) -> str:
+    named = f"{product.name} {product.description}" if products.is_office(product) else ""
+    return host_keys.office_version(named, product.activation_id)
 
 
 def _because(machines: Sequence[Machine]) -> tuple[Status, ...]:

@@ -105,7 +105,7 @@ def correlate(
 
 
 def _from_log(client: ClientEvents, hosts: _Hosts, met: Mapping[str, str]) -> Correlation:
-    attempt = _telling(client.latest)
+    attempt = telling(client.latest)
     met_at = hosts.match(attempt, client.machine)
     covering = hosts.covering(attempt)
     fate, gaps = _fate(attempt, met_at, covering), list(_gaps(client, attempt, met_at, covering, hosts))
@@ -127,7 +127,7 @@ def _from_log(client: ClientEvents, hosts: _Hosts, met: Mapping[str, str]) -> Co
     )
 
 
-def _telling(latest: Sequence[Attempt]) -> Attempt:
+def telling(latest: Sequence[Attempt]) -> Attempt:
     """The attempt to tell of. Where several hosts were asked at once, the one that got furthest; else the last."""
     last = latest[-1]
     together = [one for one in latest if last.at - one.at <= captured.ATTEMPT]

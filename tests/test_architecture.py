@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "kmsdiag.choice",
         "kmsdiag.clocks",
         "kmsdiag.collected",
+        "kmsdiag.correlation",
         "kmsdiag.discovery",
         "kmsdiag.grouping",
         "kmsdiag.knowledge",

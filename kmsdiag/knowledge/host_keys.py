@@ -1,7 +1,8 @@
 """What a KMS host key activates: groups of keys, releases of Windows, and updates that an older host needs.
 
 A key covers its own release and all before it. Sources: Microsoft, "KMS activation planning" (keys and updates),
-"Error 0xC004F015 when you activate Windows 10" (KB 3086418), KB 968912. The signs of the groups are those that public
+"Error 0xC004F015 when you activate Windows 10" (KB 3086418), KB 968912, "Tools to manage volume activation of Office",
+"Configure a KMS host computer for Office". The signs of the groups are those that public
 outputs of slmgr show (C, R2_B, R2_C, 2012-R2_WIN10, W10, WS22); those of 2016, 2019 and 2025 follow the same pattern.
 """
 
@@ -78,6 +79,26 @@ def key_of(description: str) -> HostKey | None:
     return _GROUPS.get(sign_of(description))
 
 
+_OFFICE_HOSTS: Final = {
+    "bfe7a195-4f8f-4f0b-a622-cf13c7d16864": "2010",
+    "2e28138a-847f-42bc-9752-61b03fff33cd": "2013",
+    "98ebfe73-2084-4c97-932c-c0cd1643bea7": "2016",
+    "70512334-47b4-44db-a233-be5ea33b914c": "2019",
+    "47f3b983-7c53-4d45-abc6-bcd91e2dd90a": "2021",
+}
+"""Activation IDs of Office host keys; that of 2013 is from a third party, the others from Microsoft's pages."""
+
+_OFFICE_YEARS: Final = {"14": "2010", "15": "2013", "16": "2016", "19": "2019", "21": "2021", "24": "2024"}
+_OFFICE_NAME: Final = re.compile(r"Office (20\d\d|1[4569]|2[14])\b")
+
+
+def office_version(name: str, activation_id: str) -> str:
+    """The version of an Office product, as its year; "" where neither name nor activation ID tells."""
+    found = _OFFICE_NAME.search(name)
+    by_id = _OFFICE_HOSTS.get(activation_id.lower(), "")
+    return by_id or (_OFFICE_YEARS.get(found[1], found[1]) if found else "")
+
+
 _BUILDS: Final = (
     (26100, "Windows Server 2025", "Windows 11"),
     (22000, "Windows Server 2022", "Windows 11"),
@@ -116,7 +137,7 @@ def release_of(system: str, extended_pid: str, *, server: bool) -> Release | Non
     return None
 
 
-_UPDATES: Final = {
+UPDATES: Final = {
     ("Windows Server 2022", "Windows Server 2025"): "KB5034765",
     ("Windows Server 2019", "Windows Server 2025"): "KB5034768",
     ("Windows Server 2019", "Windows Server 2022"): "KB5003646",
@@ -136,9 +157,10 @@ _UPDATES: Final = {
     ("Windows Server 2008", "Windows Server 2008 R2"): "KB968912",
     ("Windows Server 2008", "Windows 7"): "KB968912",
 }
+"""By release of the host and release of the client: the least update that the host needs."""
 
 
 def update_for(host: Release | None, client: Release) -> str:
     """The update that a host of one release needs at least to activate another; "" where none is documented."""
     name = "Windows 10" if client.name == "Windows 11" else client.name
-    return _UPDATES.get((host.name, name), "") if host is not None else ""
+    return UPDATES.get((host.name, name), "") if host is not None else ""
