@@ -74,7 +74,7 @@ def of_machine(machine: Machine) -> Iterator[Reading]:
         if product.in_use is False or channel_of(product.channel, product.description) is not Channel.CLIENT:
             continue
         yield Reading(
-            name=machine.label,
+            name=f"{machine.name} (assumed)" if machine.named_by.assumed else machine.name,
             product=product.name,
             status=product.status,
             remaining=product.grace_minutes or None,
@@ -196,9 +196,7 @@ def _dated(found: ClientForecast, now: datetime.datetime | None) -> ClientForeca
         past = step.minutes < age or step.kind is StepKind.ACTIVATED
         steps.append(_replace(step, at, past=past))
     notes = list(found.notes)
-    if age >= _STALE:
-        notes.append(f"read {age // _DAY} days before now: what has passed since then may have gone well")
-    elif age < 0:
+    if age < 0:
         notes.append("read after now: one of the two times is wrong")
     return ClientForecast(
         reading=found.reading,
@@ -207,6 +205,7 @@ def _dated(found: ClientForecast, now: datetime.datetime | None) -> ClientForeca
         elapsed=found.elapsed,
         late=found.late,
         tries=found.tries,
+        age=max(0, age),
         notes=tuple(notes),
     )
 
@@ -271,6 +270,10 @@ def _notes(clients: Sequence[ClientForecast], counts: Sequence[HostCount], plans
         yield _NO_DATES
     if any(one.reading.collected_at for one in known):
         yield "Times are UTC."
+    oldest = max((one.age for one in clients), default=0)
+    if oldest >= _STALE:
+        days = "1 day" if oldest < 2 * _DAY else f"up to {oldest // _DAY} days"
+        yield f"What was read is {days} old: attempts that have passed since then may have gone well."
     if any(_assumed(one.reading) for one in known):
         yield _USUAL
     if any(one.reading.status in GRACE for one in clients):

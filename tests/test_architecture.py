@@ -79,6 +79,7 @@ MAY_IMPORT = {
         "kmsdiag.bundle",
         "kmsdiag.capture",
         "kmsdiag.cli",
+        "kmsdiag.collected",
         "kmsdiag.compare",
         "kmsdiag.diagnosis",
         "kmsdiag.engine",

@@ -127,10 +127,12 @@ def test_the_last_success_gives_the_rest() -> None:
 
 
 def test_an_old_reading_may_have_been_overtaken() -> None:
-    one = client(Reading(remaining=259_200, collected_at=NOON), after(10))
+    told = forecast([Reading(remaining=259_200, collected_at=NOON)], (), "1", after(10))
+    one = told.clients[0]
     assert steps(one)[StepKind.RENEWAL].past
     assert not steps(one)[StepKind.END].past
-    assert "read 10 days before now" in one.notes[0]
+    assert one.age == 10 * DAY
+    assert any("up to 10 days old" in note for note in told.notes)
     assert "one of the two times is wrong" in client(Reading(remaining=9, collected_at=NOON), after(-1)).notes[-1]
 
 
@@ -273,6 +275,12 @@ def test_the_line_of_time_is_to_scale() -> None:
     assert text.bar(client(Reading(remaining=259_200 - 6 * DAY - HOUR))).startswith("━━●R")
 
 
+def test_what_is_said_of_many_is_said_once() -> None:
+    told = forecast([Reading(name=f"pc{number}", remaining=1_000) for number in range(9)], (), "1")
+    assert plain(text.lines(told)).count("its renewals fail") == 1
+    assert "- pc0, pc1, pc2, pc3, pc4, and 4 more: its renewals fail" in text.markdown(told)
+
+
 def test_many_clients_fit_on_a_screen() -> None:
     told = forecast([Reading(name=f"pc{number}", remaining=1_000 + number) for number in range(100)], (), "1")
     shown = plain(text.lines(told))
@@ -348,3 +356,57 @@ def test_a_format_for_pipelines_in_the_configuration_does_not_stop_it(
     assert main(["explain", "12288"]) == 0
     assert main(["forecast", "--clients", "9"]) == 0
     assert "Windows clients" in capsys.readouterr().out
+
+
+SHOWN = """
+Name: Windows(R), Enterprise edition
+Description: Windows(R) Operating System, VOLUME_KMSCLIENT channel
+Partial Product Key: AB12C
+License Status: Licensed
+Volume activation expiration: 250000 minute(s) (174 day(s))
+
+Key Management Service client information
+    Client Machine ID (CMID): 7a3b6c10-2f54-4d0f-9a76-2f8c1f0d5e11
+    KMS machine name from DNS: kms1.contoso.example:1688
+    Activation interval: 60 minutes
+    Renewal interval: 20160 minutes
+"""
+
+
+def test_files_about_clients(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "dlv.txt").write_text(SHOWN, encoding="utf-8")
+    words = [f"desk-17={tmp_path / 'dlv.txt'}", "--collected-at", "2026-11-24T12:00Z", "--now", "2026-11-24T13:00Z"]
+    assert main(["forecast", *words, "--format", "json"]) == 0
+    [one] = json.loads(capsys.readouterr().out)["clients"]
+    assert one["reading"]["name"] == "desk-17"
+    found = {step["kind"]: step for step in one["steps"]}
+    # 9,200 minutes since the last success, 20,160 between renewals.
+    assert found["renewal"]["minutes"] == 10_960
+    assert found["end"]["at"] == "2027-05-17T02:40:00Z"
+    assert "every 60 minutes" in found["try"]["text"]
+
+
+def test_a_file_that_does_not_say_when_it_was_made_gives_no_dates(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "dlv.txt").write_text(SHOWN, encoding="utf-8")
+    assert main(["forecast", str(tmp_path / "dlv.txt")]) == 0
+    out = capsys.readouterr().out
+    assert "in 173 d 14 h" in out
+    assert re.search(r"20\d\d-", out) is None
+
+
+def test_a_file_that_is_no_use_is_one_line_and_the_rest_is_told(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "dlv.txt").write_text(SHOWN, encoding="utf-8")
+    (tmp_path / "run.pcap").write_bytes(bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000"))
+    assert main(["forecast", str(tmp_path / "run.pcap"), str(tmp_path / "dlv.txt")]) == 3
+    out, err = capsys.readouterr()
+    assert "Enterprise" in out
+    assert err.count("\n") == 1
+    assert "run.pcap" in err
+    assert main(["forecast", str(tmp_path / "run.pcap")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_client_of_another_kind_has_no_forecast(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "dlv.txt").write_text(SHOWN.replace("VOLUME_KMSCLIENT", "RETAIL"), encoding="utf-8")
+    assert main(["forecast", str(tmp_path / "dlv.txt")]) == 2
+    assert "no product in there asks a KMS host" in capsys.readouterr().err

@@ -199,22 +199,14 @@ class _Reading(NamedTuple):
     collected_at: "datetime.datetime | None"
 
 
-def _named(argument: str) -> tuple[str, str]:
-    """The machine and the file of ``NAME=FILE``; a file that is really called so is meant as it is."""
-    name, equals, path = argument.partition("=")
-    if equals and name and path and not set(name) & set("/\\") and not Path(argument).exists():
-        return name, path
-    return "", argument
-
-
 def _read(arguments: Sequence[str], selection: "Selection", how: _Reading) -> _Found:
     from kmsdiag.cli.captured import read_captures, read_logs
-    from kmsdiag.cli.collected import read_collected
+    from kmsdiag.cli.collected import named, read_collected
     from kmsdiag.sources.files import gather
     from kmsdiag.sources.recognise import Kind
 
-    named = [_named(one) for one in arguments]
-    gathered = gather([path for _machine, path in named], [machine for machine, _path in named])
+    given = [named(one) for one in arguments]
+    gathered = gather([path for _machine, path in given], [machine for machine, _path in given])
     refused = [(one.label, one.reason) for one in gathered.refused]
     captures = tuple(one for one in gathered.sources if one.format.kind is Kind.CAPTURE)
     logs = _logs(gathered.sources)

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ class _Texts(NamedTuple):
     texts: "list[tuple[GivenFile, str]]"
     events: "list[tuple[GivenFile, Sequence[Event]]]"
     unusable: list[tuple[str, str]]
+
+
+def named(argument: str) -> tuple[str, str]:
+    """The machine and the file of ``NAME=FILE``; a file that is really called so is meant as it is."""
+    name, equals, path = argument.partition("=")
+    if equals and name and path and not set(name) & set("/\\") and not Path(argument).exists():
+        return name, path
+    return "", argument
 
 
 def read_collected(

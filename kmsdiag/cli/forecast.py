@@ -40,7 +40,10 @@ def command(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE", help="Expected states (.toml): their planned machines at their hosts.", show_default=False
+            metavar="[NAME=]FILE",
+            help="What clients show (output of slmgr and ospp, JSON; see 'kmsdiag analyze'), and expected states"
+            " (.toml), whose planned machines are counted.",
+            show_default=False,
         ),
     ] = None,
     remaining: Annotated[
@@ -77,6 +80,12 @@ def command(
             "--now", metavar="TIME", help="The moment of --remaining; without it there are times, and no dates."
         ),
     ] = "",
+    collected_at: Annotated[
+        str,
+        typer.Option(
+            "--collected-at", metavar="TIME", help="When the files were made, where they do not say so themselves."
+        ),
+    ] = "",
     clients: Annotated[
         int, typer.Option("--clients", metavar="N", min=0, max=MOST_MACHINES, help="Planned Windows clients.")
     ] = 0,
@@ -95,7 +104,8 @@ def command(
 ) -> int:
     """Say when a client next asks, renews, is warned and ends, and whether planned machines are enough for each host.
 
-    Asks no network and changes nothing; the exit code is 0 whatever is to come. Times are UTC.
+    Asks no network and changes nothing. The exit code is 0 whatever is to come, and 3 where a file could not be used.
+    Times are UTC.
     """
     from kmsdiag import forecast
     from kmsdiag.cli.live import write
@@ -103,27 +113,72 @@ def command(
     from kmsdiag.version import VERSION
 
     plan = plain_plan(form=format, output=output, color=color)
-    plans = [_expected(name) for name in files or ()]
+    plans = [_expected(name) for name in files or () if name.endswith(".toml")]
     if clients or servers or office:
         plans.append(forecast.planned(clients, servers, office, hosts))
     moment = _moment(now, "--now")
-    readings = []
+    status_files = [name for name in files or () if not name.endswith(".toml")]
+    readings, unusable = _of_files(status_files, _moment(collected_at, "--collected-at"))
     if remaining is not None or last_success or status is not None:
         success = _moment(last_success, "--last-success")
         readings.append(_reading(remaining, success, status, (activation_interval, renewal_interval), moment))
     if not plans and not readings:
         raise UsageProblem(
-            "there is nothing to forecast: give an expected state, planned machines (--clients, --servers, --office),"
+            "there is nothing to forecast: give files, planned machines (--clients, --servers, --office),"
             f" or what a client shows ({', '.join(_CLIENT_OPTIONS)})"
         )
-    write(plan, forecast.forecast(readings, plans, VERSION, moment))
-    return 0
+    write(plan, forecast.forecast(readings, plans, VERSION, moment or _present(status_files)))
+    return 3 if unusable else 0
 
 
 def _moment(text: str, option: str) -> "datetime.datetime | None":
     from kmsdiag.cli.times import moment
 
     return moment(text, option) if text else None
+
+
+def _present(status_files: list[str]) -> "datetime.datetime | None":
+    """Now, where there are files: what they foresee may have passed."""
+    import datetime
+
+    return datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0) if status_files else None
+
+
+def _of_files(
+    names: list[str], collected_at: "datetime.datetime | None"
+) -> "tuple[list[Reading], list[tuple[str, str]]]":
+    """What files about machines show of products that ask KMS; label and reason of those that can't be used.
+
+    Raises:
+        UsageProblem: none of them shows any.
+    """
+    from kmsdiag import collected, forecast
+    from kmsdiag.cli.captured import complain_about
+    from kmsdiag.cli.collected import named, read_collected
+    from kmsdiag.model.evidence import Evidence
+    from kmsdiag.model.target import Selection, Target
+    from kmsdiag.sources.files import gather
+    from kmsdiag.sources.recognise import Kind
+
+    if not names:
+        return [], []
+    given = [named(one) for one in names]
+    gathered = gather([path for _machine, path in given], [machine for machine, _path in given])
+    unusable = [(one.label, one.reason) for one in gathered.refused]
+    texts = [one for one in gathered.sources if one.format.kind in (Kind.TEXT, Kind.JSON)]
+    unusable += [(one.label, "it does not show a client's licence") for one in gathered.sources if one not in texts]
+    read = read_collected(texts, [], Selection(), collected_at=collected_at)
+    unusable += read.unusable
+    answers = {request: answer for one in read.additions for request, answer in one.answers.items()}
+    fields = {name: value for one in read.additions for name, value in one.fields.items()}
+    machines = collected.machines(Evidence(Target(**fields), answers))
+    readings = [reading for machine in machines for reading in forecast.of_machine(machine)]
+    if not readings:
+        *others, (label, why) = unusable or [(", ".join(names), "no product in there asks a KMS host")]
+        complain_about(others)
+        raise UsageProblem(f"{label}: {why}")
+    complain_about(unusable)
+    return readings, unusable
 
 
 def _reading(

@@ -57,7 +57,8 @@ class ClientForecast(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """One product of one client, if its host stays as it is. ``steps`` are in the order of time.
 
     ``elapsed`` are the minutes since its last success where they follow from what is left. ``late``: minutes by which
-    its renewal is overdue. ``tries`` is how often it can still ask before the end.
+    its renewal is overdue. ``tries`` is how often it can still ask before the end. ``age``: minutes from the reading to
+    the moment of the forecast.
     """
 
     reading: Reading
@@ -66,6 +67,7 @@ class ClientForecast(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     elapsed: int | None = None
     late: int = 0
     tries: int = 0
+    age: int = 0
     notes: tuple[str, ...] = ()
 
 

@@ -19,6 +19,7 @@ _PER_COLUMN = MINUTES_OF_A_GRANT // _COLUMNS
 _LEGEND = "━ since the last success, ● the reading, R renewal, W warning, E end; a column is 3 days"
 _LONGEST_NAME = 24
 _MOST_HOSTS = 3
+_MOST_NAMES = 5
 
 CLIENT_HEADERS = ("client", "product", "status", "left", "next try", "renewal", "warning", "end")
 COUNT_HEADERS = ("machines", "planned", "needed", "host", "count", "verdict")
@@ -159,12 +160,28 @@ def _steps(writer: Writer, one: ClientForecast, *, named: bool) -> None:
 
 
 def _remarks(writer: Writer, clients: Sequence[ClientForecast]) -> None:
-    said = [(one, note) for one in clients for note in one.notes]
+    said = _notes(clients)
     if said:
         writer.line()
-    for number, (one, note) in enumerate(said):
-        head = f"{_name(one)}: " if len(clients) > 1 else ""
-        writer.text("but" if number == 0 else "", head + note, style="warning")
+    for number, text in enumerate(said):
+        writer.text("but" if number == 0 else "", text, style="warning")
+
+
+def _notes(clients: Sequence[ClientForecast]) -> list[str]:
+    """What is to be said of clients, the same of several once."""
+    names: dict[str, list[str]] = {}
+    for one in clients:
+        for note in one.notes:
+            names.setdefault(note, []).append(_name(one))
+    if len(clients) == 1:
+        return list(names)
+    return [f"{_cut(whose, _MOST_NAMES)}: {note}" for note, whose in names.items()]
+
+
+def _cut(names: Sequence[str], most: int) -> str:
+    """Names in a row; of more than ``most`` the number of the rest."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def _count_headline(counts: Sequence[HostCount]) -> str:
@@ -175,12 +192,9 @@ def _count_headline(counts: Sequence[HostCount]) -> str:
 
 
 def _count_row(one: HostCount) -> tuple[str, ...]:
-    names = list(one.hosts[:_MOST_HOSTS])
-    if len(one.hosts) > _MOST_HOSTS:
-        names.append(f"and {len(one.hosts) - _MOST_HOSTS} more")
     each = "each " if len(one.hosts) > 1 else ""
     count = f"{each}{one.count:.0f}" if one.hosts else ""
-    return one.kind, str(one.planned), str(one.needed), ", ".join(names), count, _VERDICTS[one.state][0]
+    return one.kind, str(one.planned), str(one.needed), _cut(one.hosts, _MOST_HOSTS), count, _VERDICTS[one.state][0]
 
 
 def markdown(forecast: Forecast) -> str:
@@ -191,8 +205,7 @@ def markdown(forecast: Forecast) -> str:
         out += _table(CLIENT_HEADERS, [_client_row(one) for one in forecast.clients])
         bars = [f"{_name(one)}  {bar(one)}" for one in forecast.clients if _ends(one)]
         out += [md.code(_LEGEND, *bars), ""] if bars else []
-        for one in forecast.clients:
-            out += [f"- {md.escape(_name(one))}: {md.escape(note)}." for note in one.notes]
+        out += [f"- {md.escape(note)}." for note in _notes(forecast.clients)]
         if out[-1]:
             out.append("")
     if forecast.counts:
