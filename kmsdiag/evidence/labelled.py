@@ -26,12 +26,16 @@ _GLUED: Final = re.compile(
 _OTHER_LABEL: Final = re.compile(r"[^\W\d][^:]{2,60}:(?:\s|$)")
 
 STOP: Final = re.compile(
-    r"-{3,}(?!(?:(?:UN)?LICENSED|OO[BT]_GRACE|NON_GEN|NOTIFICATIONS|EXTENDEDGRACE|UNKNOWN))|={3,}|\*{5,}|```|Microsoft\(R\)WindowsScriptHost|Copyright\(C\)|WindowsScriptHost$|OK$"
+    r"-{5,}|-{3}(?:Processing|Exiting)-|={3,}|\*{5,}|```|OK$"
+    r"|Microsoft\(R\)WindowsScriptHost|Copyright\(C\)|WindowsScriptHost$"
     r"|(?:PS)?[A-Za-z]:[\\/][^>]*>|PS[^>]{0,200}>|\[[^\]]*\]:PS"
     r"|WindowsPowerShelltranscript|(?:Start|End)time:|Username:|RunAsUser:|Machine:|HostApplication:|ProcessID:",
     re.IGNORECASE,
 )
 """What ends a value, without white space: rules, banners, prompts, the head of a transcript."""
+
+
+_DASHES: Final = re.compile("-+$")
 
 
 class Line(NamedTuple):
@@ -247,7 +251,9 @@ class _Reading:
             if best is not None and value and best[1] == number - 1:
                 if belongs is None:
                     belongs = self._between(following)
-                if not belongs and not self._full(number - 1):
+                # The end of a word is one word; only minutes are told in several.
+                one = " " not in self.lines[number].text or "minute" in form.pattern
+                if not one or not (belongs or self._full(number - 1)):
                     break
             value += self.lines[number].solid
             if form.fullmatch(value):
@@ -266,7 +272,7 @@ class _Reading:
             text, full = self.lines[number].text, self._full(number - 1)
             if value and not (full or (belongs and not _OTHER_LABEL.match(text))):
                 break
-            if not value and _OTHER_LABEL.match(text):
+            if _DASHES.match(text) or (not value and _OTHER_LABEL.match(text)):
                 break
             if not value and not belongs and not full:
                 break

@@ -90,7 +90,7 @@ class Session:
             command = self.COMMAND.search(typed)
             if command is not None:
                 self.typed(command)
-        elif not self.message:
+        elif not self.message and line.solid.strip("-"):
             self.before.append(line)
             if self.product is not None:
                 self.pending.append(line)
