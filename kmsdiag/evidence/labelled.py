@@ -52,13 +52,14 @@ class Label(NamedTuple):
 
     ``pattern`` is a regular expression of the label without white space. ``value`` is that of the value, likewise;
     ``None`` where the value has words, ``""`` where the label is the whole message. ``ends`` is how a value of words
-    ends, where that is known.
+    ends, where that is known. ``words``: a value that has a form has blanks in it too.
     """
 
     key: str
     pattern: str
     value: str | None = None
     ends: str = ""
+    words: bool = False
 
 
 class Item(NamedTuple):
@@ -251,8 +252,8 @@ class _Reading:
             if best is not None and value and best[1] == number - 1:
                 if belongs is None:
                     belongs = self._between(following)
-                # The end of a word is one word; only minutes are told in several.
-                one = " " not in self.lines[number].text or "minute" in form.pattern
+                # A value without blanks goes on without blanks.
+                one = self.words.label(key).words or " " not in self.lines[number].text
                 if not one or not (belongs or self._full(number - 1)):
                     break
             value += self.lines[number].solid
