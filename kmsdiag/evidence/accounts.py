@@ -168,9 +168,10 @@ def _joined(products: list[Account]) -> tuple[list[Account], list[str]]:
         for field in _IDENTITY:
             if known.fields.get(field):
                 one.fields.setdefault(field, known.fields[field])
-        for field in ("result", "permanent"):
-            if known.fields.get(field):
-                one.fields.setdefault(field, known.fields[field])
+        if not one.source.endswith(_PARTIAL):
+            for field in ("result", "permanent"):
+                if known.fields.get(field):
+                    one.fields.setdefault(field, known.fields[field])
         one.source = known.source if known.source == "slmgr /dlv" else one.source
         found[key] = one
         told.append(f"{name or key} is shown more than once; the last account of it counts")
