@@ -17,7 +17,7 @@ _KEY: Final = re.compile(r"\[(-?)(HK[A-Z_]+(?:\\.*)?)\]\s*$", re.IGNORECASE)
 _KEY_BEGINS: Final = re.compile(r"\[-?HK[A-Z_]+", re.IGNORECASE)
 _QUERY_KEY: Final = re.compile(r"(HKEY_(?:LOCAL_MACHINE|USERS|CURRENT_USER|CLASSES_ROOT)(?:\\.*)?)$", re.IGNORECASE)
 _VALUE: Final = re.compile(r'(?:@|"((?:[^"\\]|\\.)*)")\s*=\s*(.*)$', re.DOTALL)
-_QUERY_VALUE: Final = re.compile(r"(\S.*?)(?:\s{2,}|\t)(REG_[A-Z_]+)(?:(?:\s{2,}|\t)\s*(.*))?$")
+_QUERY_TYPE: Final = re.compile(r"(?:\s{2}|\t)(REG_[A-Z_]+)(?:(?:\s{2,}|\t)\s*(.*))?$")
 _HEX: Final = re.compile(r"hex(?:\(([0-9a-f]{1,8})\))?:(.*)$", re.IGNORECASE | re.DOTALL)
 _TEXT: Final = re.compile(r'"((?:[^"\\]|\\.)*)"\s*$', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -68,9 +68,9 @@ def entries(text: str) -> Iterator[Entry]:
             if value is not None:
                 yield _entry(key, value, number, wide=wide)
         elif key and (" REG_" in line or "\tREG_" in line):
-            queried = _QUERY_VALUE.match(line)
+            queried = _QUERY_TYPE.search(line)
             if queried is not None:
-                yield _queried(key, queried, number)
+                yield _queried(key, line[: queried.start()].strip(), queried, number)
 
 
 def _plain(line: str) -> str:
@@ -173,8 +173,8 @@ def _hex(key: str, name: str, found: re.Match[str], number: int, *, wide: bool) 
     return Entry(key, name, data, number, "bytes")
 
 
-def _queried(key: str, value: re.Match[str], number: int) -> Entry:
-    name, kind, told = value[1], value[2], (value[3] or "").strip()
+def _queried(key: str, name: str, value: re.Match[str], number: int) -> Entry:
+    kind, told = value[1], (value[2] or "").strip()
     name = "" if re.fullmatch(r"[(<][^()<>]{3,20}[)>]", name) else name
     if kind in ("REG_SZ", "REG_EXPAND_SZ"):
         return Entry(key, name, told, number, "text")
