@@ -259,6 +259,36 @@ class TestTraps:
         assert only(text).name == "PC7"
         assert only("C:\\>hostname\nPC8\n\nC:\\>slmgr /dlv\n" + text_of("dlv-client-dns")).name == "PC8"
 
+    def test_session_with_a_remote_machine(self) -> None:
+        text = (
+            "[PC9]: PS C:\\> cscript slmgr.vbs /dlv\n" + text_of("dlv-client-dns") + "PS C:\\> cscript slmgr.vbs /dlv\n"
+        )
+        assert [one.name for one in slmgr.read(text + text_of("dlv-client-override"))] == ["", "PC9"]
+
+    def test_products_of_one_name(self) -> None:
+        head = "Name: Windows(R), ServerStandard edition\nDescription: Windows(R) Operating System, "
+        rows = [f"{head}{channel} channel\nLicense Status: Unlicensed\n" for channel in ("RETAIL", "OEM_SLP")]
+        assert [one.description[-15:] for one in only("".join(rows)).products] == [
+            ", RETAIL channel"[-15:],
+            "OEM_SLP channel",
+        ]
+
+    def test_expiry_belongs_to_the_product_of_that_name(self) -> None:
+        text = text_of("dlv-client-dns")
+        more = (
+            "C:\\>slmgr /xpr\nWindows(R), Enterprise edition:\n    Volume activation will expire 9/4/2026 7:36:14 AM\n"
+        )
+        found = product(text + more)
+        assert (found.expires, found.client_machine_id[-4:]) == ("9/4/2026 7:36:14 AM", "8888")
+        assert only(text + more).notes == ()
+
+    def test_shown_again(self) -> None:
+        text = text_of("session")
+        again = text.replace("Stop-Transcript", "cscript slmgr.vbs /dlv\n" + text_of("dlv-client-dns"))
+        windows = slmgr.read(again)[0].products[0]
+        assert (windows.status, windows.reason, windows.result) == (1, "", "0xC004F074")
+        assert any("more than once" in note for note in slmgr.read(again)[0].notes)
+
     def test_two_machines_without_names(self) -> None:
         other = text_of("dlv-client-override")
         found = slmgr.read(text_of("dlv-client-dns") + other)

@@ -171,6 +171,7 @@ class _Reading:
             self.starts.append(at)
             at += len(line.solid)
         self._ends: dict[int, bool] = {}
+        self._found: dict[int, re.Match[str] | None] = {}
 
     def items(self) -> list[Item]:
         found = []
@@ -186,6 +187,11 @@ class _Reading:
         return found
 
     def _label(self, at: int) -> re.Match[str] | None:
+        if at not in self._found:
+            self._found[at] = self._look(at)
+        return self._found[at]
+
+    def _look(self, at: int) -> re.Match[str] | None:
         match = self.words.find(self.text, self.starts[at])
         if match is None or self.text[match.end() - 1] != ":":
             return match
@@ -204,8 +210,12 @@ class _Reading:
 
     def _item(self, at: int, match: re.Match[str]) -> Item:
         key = match.lastgroup or ""
-        line, offset = self._place(match.end() - 1)
-        head = after(self.lines[line].text, offset + 1)
+        if match.end() <= self.starts[at] + len(self.lines[at].solid) and match.group().find(":") == len(match[0]) - 1:
+            # Most labels: in one line, with one colon, at their end.
+            line, head = at, self.lines[at].text.partition(":")[2].lstrip()
+        else:
+            line, offset = self._place(match.end() - 1)
+            head = after(self.lines[line].text, offset + 1)
         kind = self.words.label(key).value
         if kind == "":
             return Item(key, head, at, line)

@@ -111,7 +111,7 @@ class _Output(Session):
     """Goes through a text from label to label."""
 
     COMMAND = re.compile(
-        r"\bospp\.vbs[\"']?\s+/(?P<name>[a-z-]+)(?::\S+)?(?:\s+(?P<host>(?!/)[\w.-]+))?", re.IGNORECASE
+        r"\bospp\.vbs[\"']?\s+/(?P<name>[a-z-]+)(?::\S+)?(?:\s+(?P<host>(?!/)[\w.-]+)(?=\s|$))?", re.IGNORECASE
     )
 
     inside = False
