@@ -339,6 +339,28 @@ class TestOtherLanguages:
         assert found.system == "10.0.19041.3996"
         assert any("14.03.2026" in note for note in found.notes)
 
+    def test_host_in_japanese(self) -> None:
+        """The values alone, behind labels that no table here has."""
+        labels = {"Name": "\u540d\u524d", "Description": "\u8aac\u660e"}
+        rows = []
+        for row in text_of("dlv-host").split("\n"):
+            label, colon, value = row.partition(":")
+            label = labels.get(label.strip(), "\u30e9\u30d9\u30eb")
+            rows.append(f"{label}:{value}" if colon else "\u8a00\u8449" if row.strip() else "")
+        found = only("\n".join(rows))
+        (server,) = found.products
+        english = product(text_of("dlv-host"))
+        assert english.host is not None
+        told = HostState(count=37, port=1690, requests=english.host.requests)
+        assert (server.host, server.windows_rearms, server.product_rearms, server.status) == (told, 1000, 1000, -1)
+        assert (server.activation_id, server.channel) == (english.activation_id, "Volume:CSVLK")
+        assert sum("language" in note for note in found.notes) >= 4
+
+    def test_a_reason_is_told_with_one_status_only(self) -> None:
+        text = "Nom : Windows(R), Enterprise edition\nDescription : Windows(R), VOLUME_KMSCLIENT channel\n"
+        more = "Cl\xe9 de produit partielle : ABCDE\n\xc9tat de la licence : Notification\nRaison : 0xC004F056.\n"
+        assert (product(text + more).status, product(text + more).reason) == (5, "0xC004F056")
+
     def test_words_of_a_language_that_is_not_known(self) -> None:
         text = (
             text_of("dlv-client-german")
