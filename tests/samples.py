@@ -1,4 +1,4 @@
-"""Recordings that lie beside the project on some machines, read with scapy as an independent reader."""
+"""Recordings and texts that lie beside the project on some machines; recordings are read with scapy as well."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from kmsdiag.wire.layers import Datagram, IcmpError, Segment, dissect
 from kmsdiag.wire.streams import split_connections
 
 SAMPLES: Final = Path(__file__).parents[2] / "shared" / "pcap"
+TEXTS: Final = SAMPLES.parent / "samples"
 
 
 def need_samples() -> None:
@@ -21,6 +22,16 @@ def need_samples() -> None:
 
     if not SAMPLES.is_dir():
         pytest.skip("no captures beside the project")
+
+
+def sample_text(name: str) -> str:
+    """A text that somebody published, skipping where it is not."""
+    import pytest
+
+    file = TEXTS / name
+    if not file.is_file():
+        pytest.skip("no texts beside the project")
+    return file.read_text(encoding="utf-8")
 
 
 class Packets(NamedTuple):

@@ -259,6 +259,36 @@ class TestTraps:
         assert only(text).name == "PC7"
         assert only("C:\\>hostname\nPC8\n\nC:\\>slmgr /dlv\n" + text_of("dlv-client-dns")).name == "PC8"
 
+    def test_session_with_a_remote_machine(self) -> None:
+        text = (
+            "[PC9]: PS C:\\> cscript slmgr.vbs /dlv\n" + text_of("dlv-client-dns") + "PS C:\\> cscript slmgr.vbs /dlv\n"
+        )
+        assert [one.name for one in slmgr.read(text + text_of("dlv-client-override"))] == ["", "PC9"]
+
+    def test_products_of_one_name(self) -> None:
+        head = "Name: Windows(R), ServerStandard edition\nDescription: Windows(R) Operating System, "
+        rows = [f"{head}{channel} channel\nLicense Status: Unlicensed\n" for channel in ("RETAIL", "OEM_SLP")]
+        assert [one.description[-15:] for one in only("".join(rows)).products] == [
+            ", RETAIL channel"[-15:],
+            "OEM_SLP channel",
+        ]
+
+    def test_expiry_belongs_to_the_product_of_that_name(self) -> None:
+        text = text_of("dlv-client-dns")
+        more = (
+            "C:\\>slmgr /xpr\nWindows(R), Enterprise edition:\n    Volume activation will expire 9/4/2026 7:36:14 AM\n"
+        )
+        found = product(text + more)
+        assert (found.expires, found.client_machine_id[-4:]) == ("9/4/2026 7:36:14 AM", "8888")
+        assert only(text + more).notes == ()
+
+    def test_shown_again(self) -> None:
+        text = text_of("session")
+        again = text.replace("Stop-Transcript", "cscript slmgr.vbs /dlv\n" + text_of("dlv-client-dns"))
+        windows = slmgr.read(again)[0].products[0]
+        assert (windows.status, windows.reason, windows.result) == (1, "", "0xC004F074")
+        assert any("more than once" in note for note in slmgr.read(again)[0].notes)
+
     def test_two_machines_without_names(self) -> None:
         other = text_of("dlv-client-override")
         found = slmgr.read(text_of("dlv-client-dns") + other)
@@ -308,6 +338,28 @@ class TestOtherLanguages:
         assert (windows.extended_pid[-16:], windows.host_pid[:5]) == ("19045.0000-0012024"[-16:], "09999")
         assert found.system == "10.0.19041.3996"
         assert any("14.03.2026" in note for note in found.notes)
+
+    def test_host_in_japanese(self) -> None:
+        """The values alone, behind labels that no table here has."""
+        labels = {"Name": "\u540d\u524d", "Description": "\u8aac\u660e"}
+        rows = []
+        for row in text_of("dlv-host").split("\n"):
+            label, colon, value = row.partition(":")
+            label = labels.get(label.strip(), "\u30e9\u30d9\u30eb")
+            rows.append(f"{label}:{value}" if colon else "\u8a00\u8449" if row.strip() else "")
+        found = only("\n".join(rows))
+        (server,) = found.products
+        english = product(text_of("dlv-host"))
+        assert english.host is not None
+        told = HostState(count=37, port=1690, requests=english.host.requests)
+        assert (server.host, server.windows_rearms, server.product_rearms, server.status) == (told, 1000, 1000, -1)
+        assert (server.activation_id, server.channel) == (english.activation_id, "Volume:CSVLK")
+        assert sum("language" in note for note in found.notes) >= 4
+
+    def test_a_reason_is_told_with_one_status_only(self) -> None:
+        text = "Nom : Windows(R), Enterprise edition\nDescription : Windows(R), VOLUME_KMSCLIENT channel\n"
+        more = "Cl\xe9 de produit partielle : ABCDE\n\xc9tat de la licence : Notification\nRaison : 0xC004F056.\n"
+        assert (product(text + more).status, product(text + more).reason) == (5, "0xC004F056")
 
     def test_words_of_a_language_that_is_not_known(self) -> None:
         text = (

@@ -147,34 +147,48 @@ def _by_machine(products: list[Account], *, one: bool) -> list[list[Account]]:
 
 def _joined(products: list[Account]) -> tuple[list[Account], list[str]]:
     """Each product once: the last account of its state, with what /xpr and /ato say about it."""
-    names: dict[str, set[str]] = {}
-    for one in products:
-        if one.fields.get("activation_id"):
-            names.setdefault(one.fields.get("name", ""), set()).add(one.fields["activation_id"])
-    found: dict[str, Account] = {}
+    found: dict[tuple[str, ...], Account] = {}
     told: list[str] = []
-    for number, one in enumerate(products):
-        name = one.fields.get("name", "")
-        ids = names.get(name, set()) if name else set()
-        alone = next(iter(ids)) if len(ids) == 1 else ""
-        key = one.fields.get("activation_id") or alone or name or f"\n{number}"
+    for key, one in zip(_identities(products), products, strict=True):
         known = found.get(key)
         if known is None:
             found[key] = one
-            continue
-        if one.source != known.source and (one.source.endswith(_PARTIAL) or known.source.endswith(_PARTIAL)):
+        elif one.source != known.source and (one.source.endswith(_PARTIAL) or known.source.endswith(_PARTIAL)):
             found[key] = _completed(known, one)
-            continue
-        for field in _IDENTITY:
-            if known.fields.get(field):
-                one.fields.setdefault(field, known.fields[field])
-        for field in ("result", "permanent"):
-            if known.fields.get(field):
-                one.fields.setdefault(field, known.fields[field])
-        one.source = known.source if known.source == "slmgr /dlv" else one.source
-        found[key] = one
-        told.append(f"{name or key} is shown more than once; the last account of it counts")
+        else:
+            kept = _IDENTITY if one.source.endswith(_PARTIAL) else (*_IDENTITY, "result", "permanent")
+            for field in kept:
+                if known.fields.get(field):
+                    one.fields.setdefault(field, known.fields[field])
+            one.source = known.source if known.source == "slmgr /dlv" else one.source
+            found[key] = one
+            name = one.fields.get("name") or one.fields.get("activation_id", "a product")
+            told.append(f"{name} is shown more than once; the last account of it counts")
     return list(found.values()), told
+
+
+def _identities(products: list[Account]) -> list[tuple[str, ...]]:
+    """What tells one product from another: its ID, else name and description, as far as an output has them."""
+    full = [tuple(one.fields.get(field, "") for field in ("activation_id", "name", "description")) for one in products]
+    ids: dict[tuple[str, str], set[str]] = {}
+    for own_id, name, description in full:
+        if own_id:
+            ids.setdefault((name, description), set()).add(own_id)
+    whole: dict[str, dict[tuple[str, ...], None]] = {}
+    keys: list[tuple[str, ...]] = []
+    for number, (own_id, name, description) in enumerate(full):
+        known = ids.get((name, description), set())
+        if own_id or len(known) == 1:
+            keys.append((own_id or next(iter(known)),))
+        else:
+            keys.append((name, description) if name else ("", "", str(number)))
+        if name and (own_id or description):
+            whole.setdefault(name, {})[keys[-1]] = None
+    # /xpr has no more than a name: it is about the one product of that name.
+    return [
+        next(iter(whole[name])) if not own_id and not description and len(whole.get(name, ())) == 1 else key
+        for key, (own_id, name, description) in zip(keys, full, strict=True)
+    ]
 
 
 def _completed(one: Account, other: Account) -> Account:

@@ -26,12 +26,16 @@ _GLUED: Final = re.compile(
 _OTHER_LABEL: Final = re.compile(r"[^\W\d][^:]{2,60}:(?:\s|$)")
 
 STOP: Final = re.compile(
-    r"-{3,}(?!(?:(?:UN)?LICENSED|OO[BT]_GRACE|NON_GEN|NOTIFICATIONS|EXTENDEDGRACE|UNKNOWN))|={3,}|\*{5,}|```|Microsoft\(R\)WindowsScriptHost|Copyright\(C\)|WindowsScriptHost$|OK$"
+    r"-{5,}|-{3}(?:Processing|Exiting)-|={3,}|\*{5,}|```|OK$"
+    r"|Microsoft\(R\)WindowsScriptHost|Copyright\(C\)|WindowsScriptHost$"
     r"|(?:PS)?[A-Za-z]:[\\/][^>]*>|PS[^>]{0,200}>|\[[^\]]*\]:PS"
     r"|WindowsPowerShelltranscript|(?:Start|End)time:|Username:|RunAsUser:|Machine:|HostApplication:|ProcessID:",
     re.IGNORECASE,
 )
 """What ends a value, without white space: rules, banners, prompts, the head of a transcript."""
+
+
+_DASHES: Final = re.compile("-+$")
 
 
 class Line(NamedTuple):
@@ -48,13 +52,14 @@ class Label(NamedTuple):
 
     ``pattern`` is a regular expression of the label without white space. ``value`` is that of the value, likewise;
     ``None`` where the value has words, ``""`` where the label is the whole message. ``ends`` is how a value of words
-    ends, where that is known.
+    ends, where that is known. ``words``: a value that has a form has blanks in it too.
     """
 
     key: str
     pattern: str
     value: str | None = None
     ends: str = ""
+    words: bool = False
 
 
 class Item(NamedTuple):
@@ -166,6 +171,7 @@ class _Reading:
             self.starts.append(at)
             at += len(line.solid)
         self._ends: dict[int, bool] = {}
+        self._found: dict[int, re.Match[str] | None] = {}
 
     def items(self) -> list[Item]:
         found = []
@@ -181,6 +187,11 @@ class _Reading:
         return found
 
     def _label(self, at: int) -> re.Match[str] | None:
+        if at not in self._found:
+            self._found[at] = self._look(at)
+        return self._found[at]
+
+    def _look(self, at: int) -> re.Match[str] | None:
         match = self.words.find(self.text, self.starts[at])
         if match is None or self.text[match.end() - 1] != ":":
             return match
@@ -199,8 +210,12 @@ class _Reading:
 
     def _item(self, at: int, match: re.Match[str]) -> Item:
         key = match.lastgroup or ""
-        line, offset = self._place(match.end() - 1)
-        head = after(self.lines[line].text, offset + 1)
+        if match.end() <= self.starts[at] + len(self.lines[at].solid) and match.group().find(":") == len(match[0]) - 1:
+            # Most labels: in one line, with one colon, at their end.
+            line, head = at, self.lines[at].text.partition(":")[2].lstrip()
+        else:
+            line, offset = self._place(match.end() - 1)
+            head = after(self.lines[line].text, offset + 1)
         kind = self.words.label(key).value
         if kind == "":
             return Item(key, head, at, line)
@@ -247,7 +262,9 @@ class _Reading:
             if best is not None and value and best[1] == number - 1:
                 if belongs is None:
                     belongs = self._between(following)
-                if not belongs and not self._full(number - 1):
+                # A value without blanks goes on without blanks.
+                one = self.words.label(key).words or " " not in self.lines[number].text
+                if not one or not (belongs or self._full(number - 1)):
                     break
             value += self.lines[number].solid
             if form.fullmatch(value):
@@ -266,7 +283,7 @@ class _Reading:
             text, full = self.lines[number].text, self._full(number - 1)
             if value and not (full or (belongs and not _OTHER_LABEL.match(text))):
                 break
-            if not value and _OTHER_LABEL.match(text):
+            if _DASHES.match(text) or (not value and _OTHER_LABEL.match(text)):
                 break
             if not value and not belongs and not full:
                 break

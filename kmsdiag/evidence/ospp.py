@@ -39,11 +39,11 @@ _LABELS: Final = (
     Label("name", "LICENSENAME:", ends="edition"),
     Label("description", "LICENSEDESCRIPTION:", ends="channel"),
     Label("beta", "BETAEXPIRATION:"),
-    Label("status", "LICENSESTATUS:(?=-|$)", rf"-{{0,3}}(?:{'|'.join(_STATES)})-{{0,3}}"),
-    Label("code", "ERRORCODE:", rf"{CODE}(?:\(.*\)?)?"),
+    Label("status", "LICENSESTATUS:(?=-|$)", rf"-{{0,3}}(?:{'|'.join(_STATES)})-{{0,3}}", words=True),
+    Label("code", "ERRORCODE:", rf"{CODE}(?:\(.*\)?)?", words=True),
     Label("error_words", "ERRORDESCRIPTION:"),
     Label("article", "(?:NOTICE:AKBarticlehasbeendetectedforactivationfailure|FORMOREINFORMATIONPLEASEVISIT):"),
-    Label("grace", "REMAININGGRACE:", r"(?:\d+days?)?\(?(?:\d+minute(?:\(s\)|s)?beforeexpiring\)?)?"),
+    Label("grace", "REMAININGGRACE:", r"(?:\d+days?)?\(?(?:\d+minute(?:\(s\)|s)?beforeexpiring\)?)?", words=True),
     Label("partial_key", "Last5charactersofinstalledproductkey:", r"\w{5}"),
     Label("activation_type", "ActivationTypeConfiguration:", r"(?:ALL|AD|KMS|TOKEN)\w*"),
     Label("recent", "Mostrecentsuccessfulactivationclientinformation:", ""),
@@ -51,13 +51,13 @@ _LABELS: Final = (
     Label("no_host", "DNSauto-?discovery:KMSnamenotavailable", ""),
     Label("override", "KMSmachineregistryoverridedefined:", HOST),
     Label("lookup_domain", "KMSLookupDomain:", HOST),
-    Label("activation_interval", "ActivationInterval:", r"\d+(?:minutes?)?"),
-    Label("renewal_interval", "RenewalInterval:", r"\d+(?:minutes?)?"),
+    Label("activation_interval", "ActivationInterval:", r"\d+(?:minutes?)?", words=True),
+    Label("renewal_interval", "RenewalInterval:", r"\d+(?:minutes?)?", words=True),
     Label("caching", "KMShostcaching:", "Enabled|Disabled"),
     Label("ad_object", "ActivationObjectname:"),
     Label("ao_detail", "AO(?:DN|extendedPID|activationID):"),
-    Label("no_keys", "<Noinstalledproductkeysdetected>", ""),
-    Label("success", "<(?:Offlineproduct|Product)activationsuccessful>", ""),
+    Label("no_keys", "<Noinstalledproductkeysdetected>?", ""),
+    Label("success", "<(?:Offlineproduct|Product)activationsuccessful>?", ""),
     Label("no_licences", "NoOfficeKMSlicenseswerefoundonthesystem", ""),
     Label("client_machine_id", r"ClientMachineID\(CMID\):", GUID),
     Label("events", "SearchingforKMSactivationeventsonmachine:", _MACHINE),
@@ -111,7 +111,7 @@ class _Output(Session):
     """Goes through a text from label to label."""
 
     COMMAND = re.compile(
-        r"\bospp\.vbs[\"']?\s+/(?P<name>[a-z-]+)(?::\S+)?(?:\s+(?P<host>(?!/)[\w.-]+))?", re.IGNORECASE
+        r"\bospp\.vbs[\"']?\s+/(?P<name>[a-z-]+)(?::\S+)?(?:\s+(?P<host>(?!/)[\w.-]+)(?=\s|$))?", re.IGNORECASE
     )
 
     inside = False

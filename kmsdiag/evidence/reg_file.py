@@ -17,7 +17,7 @@ _KEY: Final = re.compile(r"\[(-?)(HK[A-Z_]+(?:\\.*)?)\]\s*$", re.IGNORECASE)
 _KEY_BEGINS: Final = re.compile(r"\[-?HK[A-Z_]+", re.IGNORECASE)
 _QUERY_KEY: Final = re.compile(r"(HKEY_(?:LOCAL_MACHINE|USERS|CURRENT_USER|CLASSES_ROOT)(?:\\.*)?)$", re.IGNORECASE)
 _VALUE: Final = re.compile(r'(?:@|"((?:[^"\\]|\\.)*)")\s*=\s*(.*)$', re.DOTALL)
-_QUERY_VALUE: Final = re.compile(r"(\S.*?)(?:\s{2,}|\t)(REG_[A-Z_]+)(?:(?:\s{2,}|\t)\s*(.*))?$")
+_QUERY_TYPE: Final = re.compile(r"(?:\s{2}|\t)(REG_[A-Z_]+)(?:(?:\s{2,}|\t)\s*(.*))?$")
 _HEX: Final = re.compile(r"hex(?:\(([0-9a-f]{1,8})\))?:(.*)$", re.IGNORECASE | re.DOTALL)
 _TEXT: Final = re.compile(r'"((?:[^"\\]|\\.)*)"\s*$', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -67,10 +67,10 @@ def entries(text: str) -> Iterator[Entry]:
             value = _VALUE.match(line)
             if value is not None:
                 yield _entry(key, value, number, wide=wide)
-        elif key and " REG_" in line or "\tREG_" in line:
-            queried = _QUERY_VALUE.match(line)
-            if key and queried is not None:
-                yield _queried(key, queried, number)
+        elif key and (" REG_" in line or "\tREG_" in line):
+            queried = _QUERY_TYPE.search(line)
+            if queried is not None:
+                yield _queried(key, line[: queried.start()].strip(), queried, number)
 
 
 def _plain(line: str) -> str:
@@ -83,39 +83,60 @@ def _plain(line: str) -> str:
 def _until(lines: list[str], at: int, line: str, end: str) -> tuple[str, int]:
     """A line that was broken, up to the one that ends it."""
     for more in range(at, min(at + 8, len(lines))):
-        line += " " + lines[more] if lines[more] else ""
+        line += lines[more]
         if line.endswith(end):
             return line, more + 1
     return line, at
 
 
 def _whole(lines: list[str], at: int, line: str) -> tuple[str, int]:
-    """A value with all lines that it goes on in."""
-    if _HEX_BEGINS.search(line):
-        parts, size = [line], len(line)
-        # A line that lost its backslash still ends with a comma.
-        while at < len(lines) and size < 4 * MOST_BYTES and parts[-1].endswith(("\\", ",")):
-            if parts[-1].endswith("\\") or _HEX_LINE.match(lines[at]):
-                parts.append(lines[at])
-                size += len(lines[at])
-                at += 1
-            else:
-                break
-        return "".join(part.rstrip("\\").strip() for part in parts), at
-    value = _VALUE.match(line)
-    if value is not None and value[2].startswith('"') and not _TEXT.match(value[2]):
-        for more in range(at, min(at + 8, len(lines))):
-            line += lines[more]
-            value = _VALUE.match(line)
-            if value is not None and _TEXT.match(value[2]):
-                return line, more + 1
-            if lines[more].startswith(("[", '"')):
-                break
+    """A value with all lines that it goes on in: as exports break bytes, and as a console or a mail breaks anything."""
+    for _ in range(12):
+        if _HEX_BEGINS.search(line):
+            return _bytes(lines, at, line)
+        if at >= len(lines) or _complete(line) or _NEXT.match(lines[at]):
+            break
+        line += lines[at]
+        at += 1
     return line, at
 
 
+def _complete(line: str) -> bool:
+    """Whether a value that is no list of bytes is there as a whole."""
+    value = _VALUE.match(line)
+    if value is None:
+        return False
+    told = value[2].rstrip()
+    if told.startswith('"'):
+        return _TEXT.match(told) is not None
+    return told == "-" or _DWORD.fullmatch(told) is not None
+
+
+def _bytes(lines: list[str], at: int, line: str) -> tuple[str, int]:
+    parts, size = [line], len(line)
+    while at < len(lines) and size < 4 * MOST_BYTES:
+        goes_on = parts[-1].endswith(("\\", ","))
+        more = lines[at]
+        if more and (_NEXT.match(more) or _NEXT_NAME.match(more)):
+            break
+        if not (goes_on or _HEX_LINE.match(more)):
+            break
+        if more:
+            parts.append(more)
+        size += len(more) + 1
+        at += 1
+    return "".join(part.rstrip("\\").strip() for part in parts), at
+
+
+_DWORD: Final = re.compile(r"dword:\s*[0-9a-f]{8}", re.IGNORECASE)
+_NEXT: Final = re.compile(r'$|[\[;]|(?:@|"(?:[^"\\]|\\.)+")\s*=')
+"""A line that begins something else."""
+
+_NEXT_NAME: Final = re.compile('"[A-Za-z]')
+"""The same, after bytes: a name that may be broken."""
+
 _HEX_BEGINS: Final = re.compile(r"=\s*hex(?:\([0-9a-f]+\))?:", re.IGNORECASE)
-_HEX_LINE: Final = re.compile(r"[0-9a-f]{2}(?:,|\\|$)", re.IGNORECASE)
+_HEX_LINE: Final = re.compile(r",|[0-9a-f]{1,2}(?:,|\\|$)", re.IGNORECASE)
 
 
 def _entry(key: str, value: re.Match[str], number: int, *, wide: bool) -> Entry:
@@ -152,8 +173,8 @@ def _hex(key: str, name: str, found: re.Match[str], number: int, *, wide: bool) 
     return Entry(key, name, data, number, "bytes")
 
 
-def _queried(key: str, value: re.Match[str], number: int) -> Entry:
-    name, kind, told = value[1], value[2], (value[3] or "").strip()
+def _queried(key: str, name: str, value: re.Match[str], number: int) -> Entry:
+    kind, told = value[1], (value[2] or "").strip()
     name = "" if re.fullmatch(r"[(<][^()<>]{3,20}[)>]", name) else name
     if kind in ("REG_SZ", "REG_EXPAND_SZ"):
         return Entry(key, name, told, number, "text")

@@ -21,7 +21,7 @@ _PLATFORM: Final = re.compile(
     r".*?\\(?P<wow>wow6432node\\)?microsoft\\(?:windowsnt\\currentversion\\(?P<key>softwareprotectionplatform|sl)"
     rf"|(?P<office>officesoftwareprotectionplatform))(?:\\(?P<app>{_GUID})(?:\\(?P<sku>{_GUID}))?)?$"
 )
-"""Keys of the licensing service, in lower case and without white space (a path may have been broken at "Windows NT")."""
+"""Keys of the licensing service, in lower case, without white space: a path may have been broken at "Windows NT"."""
 
 _SECRET: Final = frozenset({"customerpid", "digitalproductid", "digitalproductid4", "backupproductkeydefault"})
 
@@ -88,6 +88,7 @@ class _Export:
 
     def __init__(self) -> None:
         self.seen = False
+        self.key = self.path = ""
         self.notes: list[str] = []
         self.network = Network(self.notes)
         self.hosts: dict[tuple[str, str, str], str] = {}
@@ -102,7 +103,9 @@ class _Export:
 
     def take(self, entry: Entry) -> None:
         """One key or value."""
-        path = "".join(entry.key.split()).lower()
+        if entry.key != self.key:
+            self.key, self.path = entry.key, "".join(entry.key.split()).lower()
+        path = self.path
         platform = None if "\\policies\\" in path else _PLATFORM.match(path)
         if platform is None:
             self.seen = self.network.take(path, entry) or self.seen
@@ -290,6 +293,7 @@ class _Export:
             for scope in scopes
             if scope in self.cached_hosts
         ]
+        name, network = self.network.name, self.network.state()
         own = list(self.notes)
         domains = list(dict.fromkeys(self.domains))
         if len(domains) > 1:
@@ -303,7 +307,7 @@ class _Export:
             known = {field: value for field, value in self.settings.items() if value not in ("", 0) or value is False}
             settings = HostSettings(**known, misplaced=tuple(dict.fromkeys(self.misplaced)))  # type: ignore[arg-type]
         return MachineState(
-            name=self.network.name,
+            name=name,
             sources=("registry export",),
             system=self.network.system,
             overrides=tuple(overrides),
@@ -312,7 +316,7 @@ class _Export:
             activation_type=kinds[0] if kinds else "",
             cached=tuple(cached),
             settings=settings,
-            network=self.network.state(),
+            network=network,
             notes=notes(own),
         )
 

@@ -37,6 +37,7 @@ class Session:
         self.message = False
         """Within the words of an error."""
         self._named = False
+        self._there = ""
 
     def read(self, items: Sequence[Item], weak: AbstractSet[str]) -> list[MachineState]:
         """All machines; ``weak`` facts alone make no product."""
@@ -57,7 +58,7 @@ class Session:
     def typed(self, command: re.Match[str]) -> None:
         """Somebody typed a command of the tool: its output follows."""
         self.command = command["name"].lower()
-        self.machines.remote(ascii_text(command["host"] or ""))
+        self.machines.remote(ascii_text(command["host"] or self._there))
         self.machines.next_run()
 
     def rule(self, solid: str = "") -> None:
@@ -86,11 +87,14 @@ class Session:
         elif prompt is not None or STOP.match(line.solid) or line.text.lower().startswith("cscript"):
             typed = line.text if prompt is None else prompt[1]
             self.rule(line.solid)
+            if prompt is not None:
+                # PowerShell's prompt in a session on another machine.
+                self._there = line.text[1:].partition("]")[0].strip() if line.text.startswith("[") else ""
             self._named = _HOSTNAME.match(typed) is not None
             command = self.COMMAND.search(typed)
             if command is not None:
                 self.typed(command)
-        elif not self.message:
+        elif line.solid.strip("-"):
             self.before.append(line)
-            if self.product is not None:
+            if self.product is not None and not self.message:
                 self.pending.append(line)

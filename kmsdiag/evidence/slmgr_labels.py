@@ -51,14 +51,15 @@ LABELS: Final = (
     ),
     Label("partial_key", "PartialProductKey:", r"\w{5}"),
     Label("not_in_use", r"Thislicenseisnotinuse\.?", ""),
-    Label("status", "LicenseStatus:", _STATES),
+    Label("status", "LicenseStatus:", _STATES, words=True),
     Label(
         "remaining",
         "(?:(?:Volumeactivation|Timebasedactivation|AutomaticVMactivation)expiration|Timeremaining):",
         _MINUTES,
+        words=True,
     ),
     Label("evaluation_end", "EvaluationEndDate:"),
-    Label("reason", "NotificationReason:", rf"{CODE}(?:\([\w-]+\))?\.?"),
+    Label("reason", "NotificationReason:", rf"{CODE}(?:\([\w-]+\))?\.?", words=True),
     Label("windows_rearms", "Remaining(?:Windows)?rearmcount:", _NUMBER),
     Label("product_rearms", "RemainingSKUrearmcount:", _NUMBER),
     Label("app_rearms", "RemainingApprearmcount:", _NUMBER),
@@ -77,8 +78,8 @@ LABELS: Final = (
     Label("lookup_domain", "RegisteredKMSSRVrecordlookupdomain:", HOST),
     Label("host_address", f"KMS{_MACHINE}IPaddress:", r"(?:[0-9a-f.:%]+|notavailable)"),
     Label("host_pid", f"KMS{_MACHINE}extendedPID:", rf"(?:{PID})?"),
-    Label("activation_interval", "Activationinterval:", _INTERVAL),
-    Label("renewal_interval", "Renewalinterval:", _INTERVAL),
+    Label("activation_interval", "Activationinterval:", _INTERVAL, words=True),
+    Label("renewal_interval", "Renewalinterval:", _INTERVAL, words=True),
     Label("caching", "KMShostcachingis", "enabled|disabled"),
     # --- a KMS host
     Label("host", f"KeyManagementServiceisenabledonthis{_MACHINE}", ""),
@@ -113,11 +114,13 @@ LABELS: Final = (
     Label("grace_ends", "(?:Initial|Additional|Non-genuine|Extended)graceperiodends"),
     Label("notification_mode", r"WindowsisinNotificationmode\.?", ""),
     # --- /ato
-    Label("activating", r"Activating(?=[^:]{3,200}\([0-9a-f]{8}-)", rf".{{3,200}}\({GUID}\)(?:\.\.\.|\u2026)?"),
+    Label(
+        "activating", r"Activating(?=[^:]{3,200}\([0-9a-f]{8}-)", rf".{{3,200}}\({GUID}\)(?:\.\.\.|\u2026)?", words=True
+    ),
     Label("activated", r"Productactivatedsuccessfully\.?", ""),
     Label("failed_activation", r"Error:Productactivationfailed\.?", ""),
-    Label("error", r"Error:(?=0x)", rf"{CODE}.*"),
-    Label("remote_error", r"Error(?=0x[0-9a-f]{1,8}occurredin)", rf"{CODE}occurredin.*"),
+    Label("error", r"Error:(?=0x)", rf"{CODE}.*", words=True),
+    Label("remote_error", r"Error(?=0x[0-9a-f]{1,8}occurredin)", rf"{CODE}occurredin.*", words=True),
     # --- answers to commands that set something
     Label("override_warning", r"Warning:/skmssetting(?:overridesthe/skms-domainsetting|isineffect)\.?"),
     Label("domain_warning", r"Warning:/skms-domainsettingisineffect\.?"),

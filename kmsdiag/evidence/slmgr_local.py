@@ -39,11 +39,12 @@ _STATUS: Final = {"lizenziert": 1}
 def read_foreign(lines: Sequence[Line]) -> list[MachineState]:
     """What lines hold that does not depend on a language; [] where nothing looks like a product."""
     machines = Machines()
-    begins = [
+    found = [
         n
         for n, line in enumerate(lines)
         if n > 0 and _CHANNEL.search(line.text) and not any(_LIST.match(one.text) for one in lines[n - 1 : n + 1])
     ]
+    begins = [n for before, n in zip([-2, *found], found, strict=False) if n - before > 1]
     version = ""
     for at, begin in enumerate(begins):
         end = begins[at + 1] - 1 if at + 1 < len(begins) else len(lines)
@@ -106,7 +107,8 @@ class _Product:
         elif pid is not None:
             self.fields["host_pid" if "extended_pid" in self.fields else "extended_pid"] = value
         elif code is not None:
-            self.fields["reason"] = f"0x{code[0][2:].upper()}"
+            # The script tells a reason with one status only.
+            self.fields.update(reason=f"0x{code[0][2:].upper()}", status=5)
         elif _KIND.match(value):
             self.fields["channel"] = ascii_text(value)
         elif value.upper().startswith("CN="):
