@@ -7,8 +7,11 @@ from typing import Final, NamedTuple
 from kmsdiag.evidence.names import LIST_LIMIT, addresses, suffix, suffixes
 from kmsdiag.model.collected import NetworkState
 
-_ENTRY: Final = re.compile(r"^([^:]{1,60}?)[ .]*\.[ .]*:\s*(.*)$")
+_ENTRY: Final = re.compile(r"^([^:]{1,60}?)[ .]*:\s*(.*)$")
 _DOTTED: Final = re.compile(r"(?:\. ){3,}[. ]*:")
+_LONG_LABEL: Final = re.compile(r"^[^:]*\bDNS\b[^:]{0,60}:(?:\s|$)")
+"""A label that left no room for dots; the connection's suffix is one in many languages."""
+
 _ADAPTER: Final = re.compile(r"^[^.:]{3,120}:$")
 _NAME: Final = re.compile(r"^[\w-]+(?:\.[\w-]+)*\.?$")
 _HOST: Final = re.compile(r"^[\w-]{1,63}$")
@@ -55,7 +58,8 @@ def read(rows: Sequence[str]) -> list[Settings]:
     found: list[Settings] = []
     blocks: list[_Block] = []
     for line in rows:
-        entry = _ENTRY.match(line) if _DOTTED.search(line) else None
+        dotted = _DOTTED.search(line) or (blocks and blocks[-1].title and _LONG_LABEL.match(line))
+        entry = _ENTRY.match(line) if dotted else None
         if entry is not None:
             label = entry[1].strip(" .")
             if _is_host(label) or not blocks:
