@@ -109,7 +109,8 @@ def test_a_dialogue() -> None:
         f"C:\\>nslookup\nDefault Server:  dc1.contoso.example\nAddress:  10.1.0.2\n\n> set type=srv\n> {NAME}\n"
         "Server:  dc1.contoso.example\nAddress:  10.1.0.2\n\n"
         f"*** dc1.contoso.example can't find {NAME}: Non-existent domain\n> set q=a\n> kms1.contoso.example\n"
-        "Server:  dc1.contoso.example\nAddress:  10.1.0.2\n\nName:    kms1.contoso.example\nAddress:  10.1.0.8\n\n> exit\n"
+        "Server:  dc1.contoso.example\nAddress:  10.1.0.2\n\n"
+        "Name:    kms1.contoso.example\nAddress:  10.1.0.8\n\n> exit\n"
     ).lookups
     assert [(one.name, one.kind, one.outcome, one.addresses) for one in found] == [
         (NAME, "SRV", DnsOutcome.NXDOMAIN, ()),
@@ -158,6 +159,13 @@ def test_trouble_with_the_servers_own_name_is_no_answer() -> None:
     text = "*** Can't find server name for address 10.1.0.2: Timed out\n*** Default servers are not available\n"
     assert read(text) == []
     assert lookup(SRV.replace("Server:", f"{text}Server:")).outcome is DnsOutcome.ANSWERED
+
+
+def test_whose_an_address_is_says_nothing() -> None:
+    text = (
+        "C:\\>nslookup 10.1.0.8\nServer:  dc1\nAddress:  10.1.0.2\n\n*** dc1 can't find 10.1.0.8: Non-existent domain\n"
+    )
+    assert read(text) == []
 
 
 def test_what_nslookup_says_and_nobody_knows_is_a_note() -> None:
@@ -534,6 +542,12 @@ def test_any_order_of_lines_is_read(rows: list[str]) -> None:
 def test_any_damage_to_a_line_is_read(line: str, at: int, text: str) -> None:
     for whole in (SRV, TABLE, DIG, BLOCKED, IPCONFIG):
         check(read(whole.replace(line, line[:at] + text + line[at + len(text) :])))
+
+
+def test_a_text_that_is_too_long_says_so() -> None:
+    found = one(SRV + "x\n" * 200_000)
+    assert found.notes == ("only the first 200,000 lines were read",)
+    assert one(IPCONFIG + "x\n" * 200_000).notes == found.notes
 
 
 def test_long_lines_take_no_time() -> None:

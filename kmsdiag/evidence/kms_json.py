@@ -24,8 +24,8 @@ MOST_CHARACTERS: Final = 256 << 20
 DEEPEST: Final = 100
 """Objects and lists inside each other; ConvertTo-Json itself writes at most 100."""
 
-MOST_OBJECTS: Final = 500_000
-MOST_MACHINES: Final = 20_000
+MOST_OBJECTS: Final = 2_000_000
+MOST_MACHINES: Final = 100_000
 MOST_PRODUCTS: Final = 2000
 """Products kept of one machine; slmgr /dlv all shows some hundred."""
 
@@ -158,7 +158,7 @@ def read(data: object) -> list[MachineState]:
     found: dict[str, _Found] = {}
     states: list[MachineState] = []
     for number, one in enumerate(_objects(data)):
-        if number >= MOST_OBJECTS or len(found) >= MOST_MACHINES:
+        if number >= MOST_OBJECTS or len(found) > MOST_MACHINES:
             _of(found, "").notes.append(f"only the first {number:,} objects were read")
             break
         if collection.is_collection(one.data):
