@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from kmsdiag import captured
 from kmsdiag.captured import People
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, captures, say
-from kmsdiag.knowledge.hresults import HRESULTS, decode
+from kmsdiag.knowledge.codes import REFUSALS, decode
 from kmsdiag.model.capture import CapturedHost
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -33,7 +33,7 @@ META = CheckMeta(
                 one.cause,
                 tuple(fix for fix in one.fixes if "{" not in fix.command.replace("{{", "")),
             )
-            for one in HRESULTS.values()
+            for one in REFUSALS.values()
         },
         "other": Code(
             Severity.ERROR,
@@ -93,7 +93,7 @@ def _judge_host(host: CapturedHost, people: People, because: tuple[Captures]) ->
             continue
         hit = [contact.client.address for contact in people.at(host) if code in contact.use.hresults]
         args = {"host": name, "times": captured.count(number, "request"), "clients": captured.who(hit)}
-        if code in HRESULTS:
-            yield say(HRESULTS[code].name, because, **args)
+        if code in REFUSALS:
+            yield say(REFUSALS[code].name, because, **args)
         else:
             yield say("other", because, **args, hresult=code, decoded=decode(code))

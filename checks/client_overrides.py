@@ -11,25 +11,14 @@ What to do: clear it (slmgr /ckms) unless there is a reason for it; then keep it
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kmsdiag import discovery
+from kmsdiag import discovery, overrides
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
-from kmsdiag.knowledge import licences
 from kmsdiag.model.answer import KmsClient, KmsOverride, MachineAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import TcpOutcome
 from kmsdiag.model.request import MachineSettings, Request, RpcBind
-from kmsdiag.model.target import (
-    KMS_PORT,
-    Subject,
-    SubjectKind,
-    Target,
-    TargetError,
-    as_address,
-    join_host_port,
-    parse_domain,
-    parse_host,
-)
+from kmsdiag.model.target import Subject, SubjectKind, Target, TargetError, join_host_port, parse_domain
 
 _CLEAR = Fix(
     Where.CLIENT,
@@ -132,45 +121,13 @@ def subjects(target: Target) -> Iterator[Subject]:
         yield Subject(SubjectKind.MACHINE, "this machine")
 
 
-def _scope(override: KmsOverride) -> str:
-    if override.level == "global":
-        return "the whole machine"
-    name = licences.APPLICATIONS.get(override.scope, override.scope)
-    return f"{override.level} {name}"
-
-
-def _shown(override: KmsOverride) -> str:
-    return join_host_port(override.host.strip("[]"), override.port or KMS_PORT)
-
-
-def _why_no_host(host: str) -> str:
-    """What is wrong with a text that should be a host, or ""."""
-    bare = host.removeprefix("[").removesuffix("]")
-    if as_address(bare) is not None:
-        return ""
-    if ":" in host:
-        return "a colon belongs into no name; the port is a setting of its own"
-    try:
-        parse_host(host)
-    except TargetError as error:
-        return str(error)
-    return ""
-
-
 def _host(override: KmsOverride, settings: MachineAnswer) -> Subject:
     """The host as it is probed; to a bare name Windows appends the primary suffix."""
     return discovery.override_host(override.host, override.port, settings.primary_suffix)
 
 
-def _in_force(kms: KmsClient) -> list[KmsOverride]:
-    """Overrides in the view of the licensing service, the widest level first."""
-    levels = ("global", "application", "product")
-    found = {one for one in kms.overrides if one.view == "64" and one.level in levels}
-    return sorted(found, key=lambda one: (levels.index(one.level), one.scope, one.host, one.port))
-
-
 def _usable(kms: KmsClient) -> list[KmsOverride]:
-    return [one for one in _in_force(kms) if one.host and not _why_no_host(one.host)]
+    return [one for one in overrides.in_force(kms.overrides) if one.host and not overrides.why_no_host(one.host)]
 
 
 def _hosts(kms: KmsClient, settings: MachineAnswer) -> list[Subject]:
@@ -221,7 +178,7 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     if kms is None:
         yield say("not_windows", because, system=settings.system)
         return
-    overrides = _in_force(kms)
+    in_force = overrides.in_force(kms.overrides)
     if not kms.overrides and not kms.problems:
         yield say("none", because)
     if kms.problems:
@@ -230,23 +187,23 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
         yield say("lookup_domain", because, domain=kms.lookup_domain)
     if kms.caching is False:
         yield say("caching_off", because)
-    for override in overrides:
+    for override in in_force:
         yield from _judge_override(override, settings)
-    yield from _judge_levels(overrides)
+    yield from _judge_levels(in_force)
     yield from _judge_views(kms)
     yield from _judge_against_dns(settings, kms, seen)
 
 
 def _judge_override(override: KmsOverride, settings: MachineAnswer) -> Iterator[Finding]:
-    because, scope = (MachineSettings(),), _scope(override)
+    because, scope = (MachineSettings(),), overrides.scope(override)
     if not override.host:
         yield say("port_only", because, port=override.port, scope=scope)
         return
-    why = _why_no_host(override.host)
+    why = overrides.why_no_host(override.host)
     if why:
         yield say("no_host", because, host=override.host, scope=scope, why=why)
         return
-    yield say("override", because, host=_shown(override), scope=scope)
+    yield say("override", because, host=overrides.shown(override), scope=scope)
     host = _host(override, settings).name
     if ":" in host:
         yield say("ipv6_literal", because, host=host, scope=scope)
@@ -262,24 +219,17 @@ def _is_itself(host: str, settings: MachineAnswer) -> bool:
     return host in own or (discovery.literal(host) is not None and host.startswith("127."))
 
 
-def _judge_levels(overrides: Sequence[KmsOverride]) -> Iterator[Finding]:
-    named = [one for one in overrides if one.host]
-    if len({_shown(one) for one in named}) > 1:
-        yield say("levels_differ", (MachineSettings(),), hosts=tuple(f"{_shown(one)} ({_scope(one)})" for one in named))
+def _judge_levels(in_force: Sequence[KmsOverride]) -> Iterator[Finding]:
+    named = [one for one in in_force if one.host]
+    if len({overrides.shown(one) for one in named}) > 1:
+        hosts = tuple(f"{overrides.shown(one)} ({overrides.scope(one)})" for one in named)
+        yield say("levels_differ", (MachineSettings(),), hosts=hosts)
 
 
 def _judge_views(kms: KmsClient) -> Iterator[Finding]:
-    """What only the 32-bit view has, or has otherwise; that it has nothing is usual."""
-    in_force = {(one.level, one.scope): one for one in kms.overrides if one.view == "64"}
-    for one in sorted((one for one in kms.overrides if one.view == "32"), key=lambda one: (one.level, one.scope)):
-        other = in_force.get((one.level, one.scope))
-        if other is None or (other.host, other.port) != (one.host, one.port):
-            host = "nothing" if other is None else _words(other)
-            yield say("views_differ", (MachineSettings(),), other=_words(one), host=host, scope=_scope(one))
-
-
-def _words(override: KmsOverride) -> str:
-    return _shown(override) if override.host else f"port {override.port}"
+    for one, other in overrides.differing_views(kms.overrides):
+        host, scope = "nothing" if other is None else overrides.shown(other), overrides.scope(one)
+        yield say("views_differ", (MachineSettings(),), other=overrides.shown(one), host=host, scope=scope)
 
 
 def _judge_against_dns(settings: MachineAnswer, kms: KmsClient, seen: Evidence) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from kmsdiag import agreement, audit, captured, engine, observed
+from kmsdiag import agreement, audit, captured, collected_view, engine, observed
 from kmsdiag.audit import View
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts, make_gaps
 from kmsdiag.changes import compile_changes
@@ -20,6 +20,8 @@ from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.model.answer import Answer, DnsAnswer, RpcAnswer, TcpAnswer
 from kmsdiag.model.audit import Change
 from kmsdiag.model.capture import CaptureAnswer
+from kmsdiag.model.collected import StatusAnswer
+from kmsdiag.model.events import EventsAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import CheckResult, Finding, Severity, Status
 from kmsdiag.model.outcome import RpcOutcome, Stage, State
@@ -28,6 +30,7 @@ from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import (
     REPORT_FORMAT,
     CaptureView,
+    CollectedView,
     Counts,
     FindingView,
     NotChecked,
@@ -169,6 +172,7 @@ def _judge(bundle: Bundle, registry: Registry, policy: Policy, others: Sequence[
     behind = _failing_stages(diagnosis)
     shown = everything.get(captured.request(bundle.target)) if bundle.target.captures else None
     tables = None if shown is None else observed.view(shown, bundle.target.selection)
+    files = collected_view.view(everything, diagnosis.ends)
     on = bundle.ended.date()
     views = _views(results, by_id, policy, behind, on) + tuple(_broken_view(check) for check in registry.broken)
     return Report(
@@ -179,7 +183,7 @@ def _judge(bundle: Bundle, registry: Registry, policy: Policy, others: Sequence[
         started=bundle.started,
         ended=bundle.ended,
         counts=_counts(bundle),
-        verdict=_verdict(diagnosis, bundle, _remarks(views, diagnosis, behind, by_id), tables),
+        verdict=_verdict(diagnosis, bundle, _remarks(views, diagnosis, behind, by_id), tables, files),
         paths=diagnosis.paths,
         results=views,
         dns=tuple(
@@ -188,7 +192,8 @@ def _judge(bundle: Bundle, registry: Registry, policy: Policy, others: Sequence[
             if subject.kind is SubjectKind.DOMAIN and (found := agreement.matrix(subject, everything)) is not None
         ),
         captures=tables,
-        not_checked=_not_checked(views, results, registry.broken, captures=tables is not None),
+        collected=files,
+        not_checked=_not_checked(views, results, registry.broken, captures=tables is not None, files=files is not None),
         interrupted=bundle.interrupted,
         audit=audit.compile_audit(
             View(bundle.vantage, bundle.target, diagnosis.paths),
@@ -205,6 +210,7 @@ def _judge(bundle: Bundle, registry: Registry, policy: Policy, others: Sequence[
 def _counts(bundle: Bundle) -> Counts:
     answers = [fact.answer for fact in bundle.facts]
     binds = [answer for answer in answers if isinstance(answer, RpcAnswer)]
+    logs = [file for answer in answers if isinstance(answer, EventsAnswer) for file in answer.files]
     return Counts(
         questions=len(bundle.facts) + len(bundle.unanswered),
         unanswered=len(bundle.unanswered),
@@ -213,6 +219,8 @@ def _counts(bundle: Bundle) -> Counts:
         rpc_binds=sum(answer.outcome is not RpcOutcome.NO_CONNECTION for answer in binds),
         seconds=round((bundle.ended - bundle.started).total_seconds(), 3),
         packets=sum(file.packets for answer in answers if isinstance(answer, CaptureAnswer) for file in answer.files),
+        events=sum(file.records for file in logs),
+        files=sum(isinstance(answer, StatusAnswer) for answer in answers),
     )
 
 
@@ -311,7 +319,12 @@ def _broken_view(check: BrokenCheck) -> ResultView:
 
 
 def _not_checked(
-    views: Sequence[ResultView], results: Sequence[CheckResult], broken: Sequence[BrokenCheck], *, captures: bool
+    views: Sequence[ResultView],
+    results: Sequence[CheckResult],
+    broken: Sequence[BrokenCheck],
+    *,
+    captures: bool,
+    files: bool,
 ) -> tuple[NotChecked, ...]:
     """What was not looked at and why: what follows from a failure once a stage, each other reason once."""
     found: Counter[tuple[str, str]] = Counter()
@@ -340,7 +353,8 @@ def _not_checked(
     for gap in {gap for result in results for gap in result.gaps}:
         question, _, why = gap.partition(": ")
         found[f"{question.partition(' ')[0]} questions", why] += 1
-    found["client and host state", _OUTSIDE] += 1
+    if not files:
+        found["client and host state", _OUTSIDE] += 1
     if captures:
         found["what captures can't show", _NOT_CAPTURED] += 1
     for check in broken:
@@ -365,12 +379,14 @@ def _remarks(
 ) -> tuple[Remark, ...]:
     """What matters beside the causes, gravest first, each code once with its first text."""
     found: dict[str, list[FindingView]] = {}
-    captured_faults = any(fault.captured for _first, group in diagnosis.faults for fault in group)
+    explained_by = {tag for _first, group in diagnosis.faults for fault in group for tag in _tags(fault)}
     for view in views:
-        of_paths = captured_faults and view.check in checks and "path" in checks[view.check].module.META.tags
+        tags = checks[view.check].module.META.tags if view.check in checks else frozenset()
+        of_paths = "path" in tags and bool(tags & explained_by)
         for finding in view.findings:
-            # An error about a question on which a path fails is what the cause says already. Captures are one question
-            # for everything; there the check says (by its tag) that its errors are failures of paths.
+            # An error about a question on which a path fails is what the cause says already. Captures, and files that
+            # others collected, are questions about everything; there the check says (by its tag) that its errors are
+            # failures of paths.
             explained = finding.severity is Severity.ERROR and (
                 of_paths or any(question in failing for question in finding.because)
             )
@@ -384,14 +400,25 @@ def _remarks(
     return tuple(sorted(remarks, key=lambda remark: -Severity(remark.severity).rank))
 
 
+def _tags(fault: Fault) -> tuple[str, ...]:
+    """Tags of the checks that look at the evidence which a fault comes from."""
+    if fault.reported:
+        return ("client", "host", "events")
+    return ("capture",) if fault.captured else ()
+
+
 def _verdict(
-    diagnosis: Diagnosis, bundle: Bundle, remarks: tuple[Remark, ...], captures: CaptureView | None
+    diagnosis: Diagnosis,
+    bundle: Bundle,
+    remarks: tuple[Remark, ...],
+    captures: CaptureView | None,
+    files: CollectedView | None,
 ) -> Verdict:
     causes = tuple(_cause(first, group) for first, group in diagnosis.faults)
     unknown = tuple(path_name(path) for path in diagnosis.paths if path.state is PathState.UNKNOWN)
     return Verdict(
         state=diagnosis.state,
-        headline=_whole_headline(diagnosis, causes, remarks, bundle, captures),
+        headline=_whole_headline(diagnosis, causes, remarks, bundle, captures, files),
         causes=causes,
         remarks=remarks,
         impact=diagnosis.impact,
@@ -403,12 +430,13 @@ def _cause(first: Fault, group: Sequence[Fault]) -> Cause:
     text = CAUSES[first.code]
     domains = tuple(dict.fromkeys(fault.domain for fault in group if fault.domain != NOWHERE))
     shown = [fault for fault in group if fault.captured]
-    clients = sorted({client for fault in shown for client in fault.clients}, key=_address_order)
+    told = [fault for fault in group if fault.captured or fault.reported]
+    clients = sorted({client for fault in told for client in fault.clients}, key=_address_order)
     args = {
         **first.args,
         "domains": shorten(domains) or "the given hosts",
         "clients": captured.who(clients, most=1),
-        "attempts": captured.count(sum(fault.attempts for fault in shown), "connection attempt"),
+        "attempts": captured.count(sum(fault.attempts for fault in told), "connection attempt"),
     }
     asked = next((fault for fault in group if not fault.captured), None)
     said = [] if asked is None else [fill(text.text, {**args, **asked.args})]
@@ -420,9 +448,9 @@ def _cause(first: Fault, group: Sequence[Fault]) -> Cause:
         headline=_once(fill(text.headline, args), first),
         text=_once(" ".join(dict.fromkeys(said)), first),
         paths=tuple(dict.fromkeys(" → ".join(_words(fault)) for fault in group)),
-        screen=text.screen,
-        event=text.event,
-        fixes=fill_fixes(text.fixes, args),
+        screen=first.screen or text.screen,
+        event=first.event or text.event,
+        fixes=fill_fixes((*first.fixes, *text.fixes) if first.fixes else text.fixes, args),
     )
 
 
@@ -456,14 +484,38 @@ def _whole_headline(
     remarks: Sequence[Remark],
     bundle: Bundle,
     captures: CaptureView | None,
+    files: CollectedView | None,
 ) -> str:
-    """One sentence about what was asked from here, what captures show, or both."""
-    if captures is None:
-        return _headline(diagnosis, causes, remarks, bundle)
-    shown = _captures_headline(captures, diagnosis)
-    if not (bundle.target.domains or bundle.target.hosts or bundle.target.machine):
-        return f"{shown[0].upper()}{shown[1:]}."
-    return f"{_headline(diagnosis, causes, remarks, bundle).removesuffix('.')}; in the captures {shown}."
+    """One sentence about what was asked from here, what captures show, what clients and hosts report, or all of it."""
+    parts = []
+    live = ""
+    if bundle.target.domains or bundle.target.hosts or bundle.target.machine or (captures is None and files is None):
+        live = _headline(diagnosis, causes, remarks, bundle).removesuffix(".")
+        parts.append(live)
+    if captures is not None:
+        parts.append(f"{'in the captures ' if parts else ''}{_captures_headline(captures, diagnosis)}")
+    if files is not None:
+        parts.append(f"{'by their own account ' if parts else ''}{_files_headline(files)}")
+    whole = "; ".join(parts)
+    return f"{whole}." if live else f"{whole[0].upper()}{whole[1:]}."
+
+
+def _files_headline(files: CollectedView) -> str:
+    """How the machines of the collected files stand."""
+    tried = files.activated + files.failed
+    more = f" ({files.not_known:,} more: not known)" if files.not_known and tried else ""
+    if files.failed:
+        if tried == 1:
+            return f"the only client is not activated{more}"
+        if not files.activated:
+            return f"all {tried:,} clients are not activated{more}"
+        return f"{files.failed:,} of {tried:,} clients are not activated{more}"
+    if files.activated:
+        return ("the only client is activated" if tried == 1 else f"all {tried:,} clients are activated") + more
+    if files.not_known:
+        return f"of {captured.count(files.not_known, 'client')} nothing tells whether it activates"
+    hosts = len({row.machine for row in files.hosts})
+    return f"{captured.count(hosts, 'KMS host')} and no client" if hosts else "no machine that activates by KMS is seen"
 
 
 def _captures_headline(captures: CaptureView, diagnosis: Diagnosis) -> str:

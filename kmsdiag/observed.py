@@ -14,7 +14,7 @@ from kmsdiag import captured, discovery
 from kmsdiag.captured import Contact, Fate, People, Port
 from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge import icmp
-from kmsdiag.knowledge.hresults import HRESULTS, decode
+from kmsdiag.knowledge.codes import REFUSALS, decode
 from kmsdiag.model.answer import SrvRecord
 from kmsdiag.model.capture import NOT_LOGGED, CaptureAnswer, CapturedHost, CapturedLookup, Conversation
 from kmsdiag.model.finding import Args, Scalar
@@ -337,7 +337,7 @@ def _faults(
         }
         code = CODES[outcome]
         if outcome is _O.HOST_REFUSED:
-            code = f"answer.{HRESULTS[hresult].name}" if hresult in HRESULTS else code
+            code = f"answer.{REFUSALS[hresult].name}" if hresult in REFUSALS else code
             if hresult:
                 args.update(hresult=hresult, decoded=decode(hresult) or "not decoded")
             else:
@@ -467,7 +467,7 @@ def _words(outcome: ConversationOutcome, answer: CaptureAnswer) -> str:
 def _codes_in_words(answer: CaptureAnswer) -> str:
     """All refusals of a run, by code."""
     codes = sorted({code for host in answer.hosts for code in host.hresults if int(code, 16) >> 31})
-    words = (f"{code} {HRESULTS[code].meaning if code in HRESULTS else decode(code)}" for code in codes)
+    words = (f"{code} {REFUSALS[code].meaning if code in REFUSALS else decode(code)}" for code in codes)
     return ": " + ", ".join(words) if codes else ""
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from kmsdiag import captured, choice, clocks, discovery, observed
+from kmsdiag import captured, choice, clocks, discovery, observed, reported
 from kmsdiag.captured import Port
 from kmsdiag.discovery import Service
 from kmsdiag.fault import NOWHERE as NOWHERE
@@ -22,15 +22,17 @@ from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, RpcOutcome, S
 from kmsdiag.model.path import Impact, Path, PathState, Route, StageResult, VerdictState
 from kmsdiag.model.request import ClockQuery, ClockSource, RpcBind, SrvQuery, TcpConnect
 from kmsdiag.model.target import KMS_PORT, Subject, SubjectKind, as_address
+from kmsdiag.reported import ClientEnd
 
 
 class Diagnosis(NamedTuple):
-    """What the evidence says about activation: all paths, the state, merged faults and who is hit."""
+    """What the evidence says about activation: all paths, the state, merged faults, who is hit, how clients stand."""
 
     state: VerdictState
     paths: tuple[Path, ...]
     faults: tuple[tuple[Fault, tuple[Fault, ...]], ...]
     impact: tuple[Impact, ...]
+    ends: tuple[ClientEnd, ...] = ()
 
 
 def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
@@ -51,10 +53,71 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
         paths = _joined(paths, found.paths)
         faults.extend(found.faults)
         impact.extend(found.impact)
+    ends: tuple[ClientEnd, ...] = ()
+    if seen.target.status or seen.target.events:
+        told = reported.report(seen, _domains(paths))
+        broken = {path.key for path in paths if path.state is PathState.FAIL}
+        paths = _with_reported(paths, told.paths)
+        faults.extend(fault for fault in told.faults if not (fault.path in broken and fault.code in _SAME_SILENCE))
+        impact.extend(told.impact if answer is None else ())
+        ends = told.ends
     state = _state(paths)
     if state is VerdictState.BROKEN and answer is not None and captured.answers_unread(answer):
         state = VerdictState.DEGRADED
-    return Diagnosis(state, tuple(paths), _merge(faults, seen), tuple(impact))
+    return Diagnosis(state, tuple(paths), _merge(faults, seen), tuple(impact), ends)
+
+
+_SAME_SILENCE = frozenset({"tcp.client_says", "client.contacted_none"})
+"""What clients report of a host that they could not reach: where something else says why, that counts."""
+
+
+def _domains(paths: Iterable[Path]) -> dict[tuple[str, int], list[str]]:
+    """Domains whose records name a target and port."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for path in paths:
+        if path.domain != NOWHERE and path.target != NOWHERE:
+            found.setdefault((path.target, path.port), []).append(path.domain)
+    return found
+
+
+def _with_reported(known: Sequence[Path], told: Iterable[Path]) -> list[Path]:
+    """Paths with what clients and hosts report of the same ones, then those that only they tell of."""
+    own = {path.key: number for number, path in enumerate(known)}
+    joined = list(known)
+    for path in told:
+        number = own.get(path.key)
+        if number is None:
+            joined.append(path)
+            continue
+        before = joined[number]
+        state, fails_at = before.state, before.fails_at
+        if before.state is PathState.UNKNOWN or (before.state is PathState.OK and path.state is PathState.FAIL):
+            # What a client reports comes after all that can be asked from here.
+            state, fails_at = path.state, path.fails_at
+        elif path.state not in (before.state, PathState.UNKNOWN):
+            state, fails_at = PathState.PARTIAL, None
+        joined[number] = msgspec.structs.replace(
+            before,
+            state=state,
+            fails_at=fails_at,
+            stages=(*before.stages, *path.stages),
+            clients=(*before.clients, *path.clients),
+            note=before.note or _contradiction(before, path),
+        )
+    return joined
+
+
+def _contradiction(before: Path, path: Path) -> str:
+    """Where what was seen and what clients report do not agree; "" where they do."""
+    clients = _clients_of(path)
+    failed = sum(group.count for group in path.clients if group.state is State.FAIL)
+    served = sum(group.count for group in path.clients if group.state is State.OK)
+    if before.state is PathState.OK and path.fails_at in (Stage.SRV, Stage.NAME, Stage.TCP):
+        return f"it works from here; by their own account {failed} of {clients} do not get there"
+    if before.state is PathState.FAIL and served:
+        stage = before.fails_at.value if before.fails_at is not None else "some stage"
+        return f"it fails at stage {stage}; by their own account {served} of {clients} were activated by it"
+    return ""
 
 
 def _names(subjects: Iterable[Subject], seen: Evidence) -> dict[Port, list[tuple[str, str]]]:
@@ -434,11 +497,11 @@ def _merge(faults: list[Fault], seen: Evidence) -> tuple[tuple[Fault, tuple[Faul
             together[0]._replace(code="tcp.timeout_everywhere", args=args),
             *together[1:],
         ]
-    # What was seen in captures counts by the clients it hits; from here, all that is known is how early a way ends.
-    only_captured = all(fault.captured for group in groups.values() for fault in group)
+    # What clients met counts by how many of them it hits; from here, all that is known is how early a way ends.
+    by_clients = all(fault.captured or fault.reported for group in groups.values() for fault in group)
 
     def rank(group: list[Fault]) -> tuple[int, int, int]:
-        clients = {client for fault in group for client in fault.clients} if only_captured else ()
+        clients = {client for fault in group for client in fault.clients} if by_clients else ()
         return (-len(clients), list(Stage).index(group[0].stage), -len(group))
 
     ranked = sorted(groups.values(), key=rank)

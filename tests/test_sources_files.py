@@ -53,7 +53,7 @@ class TestGather:
     def test_what_is_refused_is_said_in_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "empty").write_bytes(b"")
         (tmp_path / "old.cap").write_bytes(b"GMBU" + bytes(100))
-        (tmp_path / "notes.gz").write_bytes(gzip.compress(b"some text"))
+        (tmp_path / "notes.gz").write_bytes(gzip.compress(b"%PDF-1.7"))
         (tmp_path / "twice.gz").write_bytes(gzip.compress(gzip.compress(CAPTURE)))
         (tmp_path / "cut.gz").write_bytes(gzip.compress(CAPTURE)[:12])
         names = ["empty", "old.cap", "notes.gz", "twice.gz", "cut.gz", "missing", "nul\0"]
@@ -63,7 +63,7 @@ class TestGather:
         assert [one.reason for one in found.refused] == [
             "it is empty: nothing was written to it, or copying it failed",
             "it is a Network Monitor capture: convert it: editcap -F pcapng FILE FILE.pcapng",
-            "it is text, packed with gzip",
+            "it is a PDF document, packed with gzip",
             "it is packed twice, with gzip inside: unpack it once",
             "it can't be used: the gzip file is cut",
             "it can't be read: No such file or directory",
@@ -76,7 +76,7 @@ class TestGather:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(CAPTURE if name.endswith("pcap") else Pcapng().section().data)
         (tmp_path / "bundle.json").write_bytes(BUNDLE)
-        (tmp_path / "README").write_text("what these are")
+        (tmp_path / "picture").write_bytes(b"\x89PNG\r\n\x1a\n")
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "loop").symlink_to(tmp_path)
         found = gather([str(tmp_path)])
@@ -86,14 +86,26 @@ class TestGather:
 
     def test_folders_without_anything(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        (tmp_path / "texts").mkdir()
-        (tmp_path / "texts" / "a.txt").write_text("a text")
-        found = gather([str(tmp_path / "empty"), str(tmp_path / "texts") + "/"])
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        found = gather([str(tmp_path / "empty"), str(tmp_path / "pictures") + "/"])
         assert [(one.label, one.reason) for one in found.refused] == [
             ("empty", "a folder that holds nothing that is read here"),
-            ("texts", "a folder that holds nothing that is read here"),
+            ("pictures", "a folder that holds nothing that is read here"),
         ]
         assert found.passed_over == 1
+
+    def test_whose_a_file_is(self, tmp_path: Path) -> None:
+        for name in ("pc17/slmgr.txt", "pc18/slmgr.txt", "kms1.txt"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(f"Name: {name}")
+        names = [str(tmp_path / "pc17"), str(tmp_path / "pc18" / "slmgr.txt"), str(tmp_path / "kms1.txt")]
+        sources = gather(names, ["PC17", "", "KMS1"]).sources
+        assert [(one.label, one.folder, one.machine, one.found) for one in sources] == [
+            ("slmgr.txt", "pc17", "PC17", True),
+            ("slmgr.txt", "pc18", "", False),
+            ("kms1.txt", tmp_path.name, "KMS1", False),
+        ]
 
     def test_a_file_that_is_named_twice_is_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = tmp_path / "a.pcap"

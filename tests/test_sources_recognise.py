@@ -63,21 +63,15 @@ class TestWhatIsNot:
             (b"GMBU\0\x02", "a Network Monitor capture", "editcap"),
             (b"snoop\0\0\0\0\0\0\x02", "a snoop capture", "editcap"),
             (erf(3), "an Endace ERF capture", "editcap"),
-            (b"PK\x03\x04\x14", "a zip archive", "unpack"),
             (b"\xfd7zXZ\0", "compressed with xz", "unpack"),
             (b"BZh91AY", "compressed with bzip2", "unpack"),
             (bytes(257) + b"ustar", "a tar archive", "unpack"),
             (b'{"kmsdiag_report": 1}', "a report of kmsdiag, which holds no evidence", "--record"),
             (b'[\n {"_index": "packets"', "packets exported as JSON", "the capture itself"),
             (b'<?xml version="1.0"?>\n<pdml version="0">', "packets exported as XML", "the capture itself"),
-            (b'{"a": 1}', "JSON, but no bundle of kmsdiag", ""),
-            (b"[]", "JSON, but no bundle of kmsdiag", ""),
             (b"<?xml version='1.0'?><Events>", "XML", ""),
             (b"ElfFile\0", "a Windows event log (.evtx)", ""),
             (b"regf\1\0\0\0", "a Windows registry hive", ""),
-            (b"12:00:00 IP 10.0.0.1 > 10.0.0.2\n", "text", ""),
-            ("Größe\n".encode("latin-1"), "text", ""),
-            ("Name: kms\r\n".encode("utf-16"), "text", ""),
             (bytes(4096), "nothing but zeros", ""),
             (b"\x00\x01\x02\x03", "in no format that is known here", ""),
             (erf(2), "in no format that is known here", ""),
@@ -87,6 +81,26 @@ class TestWhatIsNot:
         found = recognise(head)
         assert (found.kind, found.name) == (Kind.OTHER, name)
         assert remedy in found.remedy
+
+    @pytest.mark.parametrize(
+        ("head", "kind"),
+        [
+            (b"PK\x03\x04\x14", Kind.ZIP),
+            (b"PK\x05\x06", Kind.ZIP),
+            (b'{"a": 1}', Kind.JSON),
+            (b"[]", Kind.JSON),
+            (b"\xef\xbb\xbf[\r\n    {", Kind.JSON),
+            ('{\r\n    "a": 1'.encode("utf-16"), Kind.JSON),
+            ('{\r\n    "a": 1'.encode("utf-16-le"), Kind.JSON),
+            (b"12:00:00 IP 10.0.0.1 > 10.0.0.2\n", Kind.TEXT),
+            (b"[fe80::1]: a text", Kind.TEXT),
+            ("Größe\n".encode("latin-1"), Kind.TEXT),
+            ("Name: kms\r\n".encode("utf-16"), Kind.TEXT),
+            ("Name: kms\r\n".encode("utf-16-be"), Kind.TEXT),
+        ],
+    )
+    def test_what_is_known_when_all_of_it_is_read(self, head: bytes, kind: Kind) -> None:
+        assert recognise(head).kind is kind
 
     def test_what_is_read_needs_no_remedy(self) -> None:
         assert not [one.name for one in FORMATS if one.remedy and one.kind is not Kind.OTHER]

@@ -91,7 +91,7 @@ def analyse(
     """
     gathered = gather(paths)
     sources = [source for source in gathered.sources if source.format.kind is Kind.CAPTURE]
-    others = [source for source in gathered.sources if source.format.kind is not Kind.CAPTURE]
+    others = [source for source in gathered.sources if source.format.kind is not Kind.CAPTURE and not source.found]
     analysis = analyse_sources(
         sources, selection, jobs=jobs, executor=executor, want=want, show=show, progress=progress
     )

@@ -9,7 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from kmsdiag.cli import analyze, audit, baseline, capture, check, checks, collect_script, demo, diff, merge, schema
+from kmsdiag.cli import (
+    analyze,
+    audit,
+    baseline,
+    capture,
+    check,
+    checks,
+    collect_script,
+    demo,
+    diff,
+    explain,
+    forecast,
+    merge,
+    schema,
+)
 from kmsdiag.cli.errors import UsageProblem
 from kmsdiag.cli.options import HELP
 from kmsdiag.version import VERSION
@@ -58,6 +72,12 @@ app.command("baseline", context_settings=HELP, short_help="Write an expected sta
 )
 app.command("merge", context_settings=HELP, short_help="Join the runs of many places in one picture.")(merge.command)
 app.command("diff", context_settings=HELP, short_help="Say what changed between two runs.")(diff.command)
+app.command("explain", context_settings=explain.SETTINGS, short_help="Say what a code, event, check or topic means.")(
+    explain.command
+)
+app.command("forecast", context_settings=HELP, short_help="Say when clients ask, renew and end, and what counts come.")(
+    forecast.command
+)
 app.add_typer(checks.app, name="checks", context_settings=HELP)
 app.command("schema", context_settings=HELP, short_help="Print a JSON Schema.")(schema.command)
 app.command(

@@ -27,8 +27,11 @@ from kmsdiag.cli.options import (
 )
 
 if TYPE_CHECKING:
+    import datetime
+
     from kmsdiag.bundle import Bundle
     from kmsdiag.capture.scan import Analysis, Want
+    from kmsdiag.cli.bundles import Addition
     from kmsdiag.model.capture import Conversation
     from kmsdiag.model.target import Selection, Target
     from kmsdiag.registry import Registry
@@ -47,26 +50,41 @@ def command(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
-            help="Packet captures (pcap, pcapng), or logs of Zeek (conn, dns, dce_rpc) or Suricata (EVE); what 'kmsdiag"
-            " check --record' wrote; also .gz and .zst, and folders of these; - is stdin.",
+            metavar="[NAME=]FILE...",
+            help="Any mix of: packet captures (pcap, pcapng), logs of Zeek (conn, dns, dce_rpc) or Suricata (EVE);"
+            " output of slmgr, ospp, ipconfig, nslookup and their like; JSON of collect-script or of Windows' licensing"
+            " classes; event logs (.evtx, XML, CSV, text); registry exports; what 'kmsdiag check --record' wrote. Also"
+            " .gz, .zst, .zip, and folders of these; - is stdin. NAME= says whose machine a file is of.",
             show_default=False,
         ),
     ],
     client: Annotated[
         list[str],
         typer.Option(
-            "--client", metavar="ADDR", help="Only conversations of this client (address, network or name); repeatable."
+            "--client",
+            metavar="ADDR",
+            help="Only conversations and events of this client (address, network, name or client machine ID);"
+            " repeatable.",
         ),
     ] = [],  # noqa: B006  # typer copies it
     host: Annotated[
         list[str],
-        typer.Option("--host", metavar="H[:P]", help="Only conversations with this KMS host; repeatable."),
+        typer.Option(
+            "--host", metavar="H[:P]", help="Only conversations with this KMS host, and its events; repeatable."
+        ),
     ] = [],  # noqa: B006
     since: Annotated[
         str, typer.Option("--since", metavar="TIME", help="Only from then on: 2026-11-24, 2026-11-24T08:00[Z], 08:00.")
     ] = "",
     until: Annotated[str, typer.Option("--until", metavar="TIME", help="Only until then.")] = "",
+    collected_at: Annotated[
+        str,
+        typer.Option(
+            "--collected-at",
+            metavar="TIME",
+            help="When output of tools was made, for dates of expiry, where it does not say so itself.",
+        ),
+    ] = "",
     expect_host: ExpectHostOption = [],  # noqa: B006
     conversations: Annotated[
         ListFormat | None,
@@ -96,17 +114,19 @@ def command(
     color: ColorOption = Color.AUTO,
     verbose: VerboseOption = 0,
 ) -> int:
-    """Judge packet captures and recorded runs. Nothing is asked of any network; the same files give the same bytes.
+    """Judge what others collected. Nothing is asked of any network; the same files give the same bytes.
 
-    All captures given are one run: rings of files are joined, captures of both ends of a path compared. Logs of other
-    programs say less, and are read where no capture is given. A recorded run
-    is judged by the checks that it was recorded for and those that are newer; --check chooses others.
+    Files are known by their content and judged together: captures, state and logs of clients and hosts, a recorded run.
+    Rings of captures are joined, captures of both ends of a path compared; Zeek's and Suricata's logs say less, and are
+    read where no capture is given. A recorded run is judged by the checks that it was recorded for and those that are
+    newer; --check chooses others.
     """
     from kmsdiag.capture.scan import Want
     from kmsdiag.cli.captured import complain_about
     from kmsdiag.cli.config import policy
     from kmsdiag.cli.live import finish, load_all, select
     from kmsdiag.cli.output import OutputPlan, require_writable
+    from kmsdiag.cli.times import moment
 
     if conversations is not None and show is not None:
         raise UsageProblem("--conversations and --show exclude each other: give one of them")
@@ -121,7 +141,8 @@ def command(
     want = Want.CONVERSATIONS if conversations is not None else Want.ANSWER
     if extract is not None:
         want |= Want.FRAMES
-    found = _read(files, target.selection, jobs, scheduler, want, show)
+    made = moment(collected_at, "--collected-at") if collected_at else None
+    found = _read(files, target.selection, _Reading(jobs, scheduler, want, show, made))
     if not found.usable:
         # The last line is the command's own, so that a single file gives a single line.
         *others, (label, why) = found.unusable
@@ -145,13 +166,15 @@ def command(
 class _Found(NamedTuple):
     """What the files came to. ``refused`` are (label, reason) of inputs that are no use at all.
 
-    ``left_out`` are logs of other programs that were not read, since there are captures.
+    ``additions`` are what files about machines and event logs show. ``left_out`` are logs of other programs that were
+    not read, since there are captures.
     """
 
     bundle: "Bundle | None"
     captures: "tuple[Source, ...]"
     analysis: "Analysis | None"
     refused: tuple[tuple[str, str], ...]
+    additions: "tuple[Addition, ...]" = ()
     left_out: "tuple[Source, ...]" = ()
 
     @property
@@ -162,17 +185,36 @@ class _Found(NamedTuple):
     @property
     def usable(self) -> bool:
         """Whether there is anything to judge."""
-        return self.bundle is not None or (self.analysis is not None and bool(self.analysis.captures))
+        captured = self.analysis is not None and bool(self.analysis.captures)
+        return self.bundle is not None or captured or bool(self.additions)
 
 
-def _read(
-    names: Sequence[str], selection: "Selection", jobs: int, scheduler: str, want: "Want", show: int | None
-) -> _Found:
+class _Reading(NamedTuple):
+    """How files are read: in how many processes, where, what of captures is kept, and when texts were made."""
+
+    jobs: int
+    scheduler: str
+    want: "Want"
+    show: int | None
+    collected_at: "datetime.datetime | None"
+
+
+def _named(argument: str) -> tuple[str, str]:
+    """The machine and the file of ``NAME=FILE``; a file that is really called so is meant as it is."""
+    name, equals, path = argument.partition("=")
+    if equals and name and path and not set(name) & set("/\\") and not Path(argument).exists():
+        return name, path
+    return "", argument
+
+
+def _read(arguments: Sequence[str], selection: "Selection", how: _Reading) -> _Found:
     from kmsdiag.cli.captured import read_captures, read_logs
+    from kmsdiag.cli.collected import read_collected
     from kmsdiag.sources.files import gather
     from kmsdiag.sources.recognise import Kind
 
-    gathered = gather(names)
+    named = [_named(one) for one in arguments]
+    gathered = gather([path for _machine, path in named], [machine for machine, _path in named])
     refused = [(one.label, one.reason) for one in gathered.refused]
     captures = tuple(one for one in gathered.sources if one.format.kind is Kind.CAPTURE)
     logs = _logs(gathered.sources)
@@ -189,13 +231,26 @@ def _read(
         raise UsageProblem(f"{first} and {second} are two recorded runs: give one at a time")
     analysis = None
     if captures:
-        analysis = read_captures(
-            captures, selection, jobs=jobs, scheduler=scheduler, want=want, show=() if show is None else (show,)
-        )
+        shown = () if how.show is None else (how.show,)
+        analysis = read_captures(captures, selection, jobs=how.jobs, scheduler=how.scheduler, want=how.want, show=shown)
     elif logs:
-        analysis = read_logs(logs, selection, want=want, show=show is not None)
-    left_out = logs if captures else ()
-    return _Found(bundles[0][1] if bundles else None, captures, analysis, tuple(sorted(refused)), left_out)
+        analysis = read_logs(logs, selection, want=how.want, show=how.show is not None)
+    collected = read_collected(
+        [one for one in gathered.sources if one.format.kind in (Kind.TEXT, Kind.JSON)],
+        [one for one in gathered.sources if one.format.kind is Kind.EVENTS],
+        selection,
+        collected_at=how.collected_at,
+        jobs=how.jobs,
+    )
+    refused += collected.unusable
+    return _Found(
+        bundles[0][1] if bundles else None,
+        captures,
+        analysis,
+        tuple(sorted(refused)),
+        collected.additions,
+        logs if captures else (),
+    )
 
 
 def _logs(sources: "Sequence[Source]") -> "tuple[Source, ...]":
@@ -247,12 +302,15 @@ def _read_bundle(source: "Source") -> "Bundle | str":
 
 
 def _bundle(found: _Found, target: "Target", registry: "Registry") -> "Bundle":
-    from kmsdiag.cli.captured import as_bundle, files_vantage
+    from kmsdiag.cli.bundles import as_bundle, files_vantage, from_captures
 
-    if found.analysis is None:
+    additions = list(found.additions)
+    if found.analysis is not None and found.analysis.captures:
+        additions.append(from_captures(found.analysis, target.selection))
+    if not additions:
         assert found.bundle is not None  # noqa: S101  # the caller saw to it
         return found.bundle
-    return as_bundle(found.analysis, target, registry, files_vantage(), base=found.bundle)
+    return as_bundle(additions, target, registry, files_vantage(), base=found.bundle)
 
 
 def _target(clients: list[str], hosts: list[str], since: str, until: str, expected: list[str]) -> "Target":

@@ -118,7 +118,8 @@ def command(
     if print_filter:
         typer.echo("\n".join(_instead(port)))
         return 0
-    from kmsdiag.cli.captured import as_bundle, complain_about, expected_hosts, files_vantage, read_captures
+    from kmsdiag.cli.bundles import as_bundle, files_vantage, from_captures
+    from kmsdiag.cli.captured import complain_about, expected_hosts, read_captures
     from kmsdiag.cli.config import policy
     from kmsdiag.cli.live import finish, load_all, select
     from kmsdiag.cli.output import OutputPlan, require_writable
@@ -145,7 +146,7 @@ def command(
     analysis = read_captures(gather([str(file) for file in done.files]).sources, selection, jobs=1)
     complain_about(analysis.unusable)
     target = Target(selection=selection, expected=expected)
-    bundle = as_bundle(analysis, target, registry, files_vantage(live=True))
+    bundle = as_bundle([from_captures(analysis, selection)], target, registry, files_vantage(live=True))
     return finish(bundle, registry, rules, plan, fail_on, record)
 
 

@@ -1,4 +1,4 @@
-"""From capture files to a bundle that can be judged: what analyze, capture and check --capture have in common."""
+"""Reading captures and logs of connections from the command line: progress, clusters, and what could not be used."""
 
 import contextlib
 import sys
@@ -11,11 +11,8 @@ from kmsdiag.cli.errors import UsageProblem
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from kmsdiag.bundle import Bundle
     from kmsdiag.capture.scan import Analysis, Progress, Want
-    from kmsdiag.model.report import Vantage
-    from kmsdiag.model.target import ExpectedHost, Selection, Target
-    from kmsdiag.registry import Registry
+    from kmsdiag.model.target import ExpectedHost, Selection
     from kmsdiag.sources.files import Source
 
 
@@ -31,7 +28,7 @@ def read_captures(
     """Read captures, with progress on stderr, here or on a cluster."""
     from kmsdiag.capture.scan import Want, analyse_sources
 
-    with _cluster(scheduler) as executor, _progress() as progress:
+    with _cluster(scheduler) as executor, reading_progress() as progress:
         return analyse_sources(
             captures,
             selection,
@@ -50,7 +47,7 @@ def read_logs(
     from kmsdiag.capture.scan import Want
     from kmsdiag.evidence.logs import analyse_logs
 
-    with _progress() as progress:
+    with reading_progress() as progress:
         return analyse_logs(logs, selection, want=want or Want.ANSWER, show=show, progress=progress)
 
 
@@ -86,7 +83,7 @@ def _cluster(scheduler: str) -> "Iterator[Executor | None]":
 
 
 @contextlib.contextmanager
-def _progress() -> "Iterator[Progress | None]":
+def reading_progress() -> "Iterator[Progress | None]":
     """A line on stderr that says how far the reading is, on a terminal only."""
     if not sys.stderr.isatty():
         yield None
@@ -113,53 +110,3 @@ def complain_about(unusable: Iterable[tuple[str, str]]) -> None:
 
     for label, why in unusable:
         print(f"kmsdiag: {visible(f'{label}: {why}')}", file=sys.stderr)
-
-
-def as_bundle(
-    analysis: "Analysis", target: "Target", registry: "Registry", vantage: "Vantage", *, base: "Bundle | None" = None
-) -> "Bundle":
-    """The captures as evidence of a run: of their own, or of ``base``, whose question they widen."""
-    import datetime
-
-    import msgspec
-
-    from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, make_facts
-    from kmsdiag.model.request import Captures
-    from kmsdiag.version import VERSION
-
-    answer = analysis.answer
-    request = Captures(files=analysis.captures, selection=target.selection)
-    ended = answer.at + datetime.timedelta(milliseconds=answer.elapsed_ms)
-    if base is None:
-        return Bundle(
-            kmsdiag_bundle=BUNDLE_FORMAT,
-            tool=VERSION,
-            vantage=vantage,
-            target=msgspec.structs.replace(target, captures=analysis.captures),
-            checks=tuple(check.id for check in registry.checks),
-            started=answer.at,
-            ended=ended,
-            facts=make_facts({request: answer}),
-            interrupted=analysis.interrupted,
-        )
-    facts = {**base.answers(), request: answer}
-    widened = msgspec.structs.replace(base.target, captures=analysis.captures, selection=target.selection)
-    about_captures = (check.id for check in registry.checks if "capture" in check.module.META.tags)
-    return msgspec.structs.replace(
-        base,
-        target=widened,
-        checks=tuple(dict.fromkeys((*base.checks, *about_captures))),
-        facts=make_facts(facts),
-        interrupted=base.interrupted or analysis.interrupted,
-    )
-
-
-def files_vantage(*, live: bool = False) -> "Vantage":
-    """Where captures come from: this machine where it recorded them, else nobody knows."""
-    from kmsdiag.model.report import FILES, Vantage
-
-    if not live:
-        return Vantage(label=FILES)
-    from kmsdiag import api
-
-    return api.here()

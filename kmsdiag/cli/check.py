@@ -197,8 +197,9 @@ def _recorded(
     """Record packets while the run lasts, and add what they show to its evidence. Without -w nothing is kept."""
     import tempfile
 
+    from kmsdiag.cli.bundles import as_bundle, from_captures
     from kmsdiag.cli.capture import recording, say_what_was_recorded
-    from kmsdiag.cli.captured import as_bundle, complain_about, read_captures
+    from kmsdiag.cli.captured import complain_about, read_captures
     from kmsdiag.model.target import KMS_PORT
     from kmsdiag.sources.files import gather
 
@@ -212,7 +213,8 @@ def _recorded(
             say_what_was_recorded(done, recorder.problem)
         analysis = read_captures(gather([str(path)]).sources, bundle.target.selection, jobs=1)
     complain_about(analysis.unusable)
-    return as_bundle(analysis, bundle.target, registry, bundle.vantage, base=bundle)
+    addition = from_captures(analysis, bundle.target.selection)
+    return as_bundle([addition], bundle.target, registry, bundle.vantage, base=bundle)
 
 
 def _watch(

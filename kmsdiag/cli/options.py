@@ -24,6 +24,14 @@ class Format(StrEnum):
         return {Format.TEXT: ".txt", Format.MARKDOWN: ".md", Format.JSON: ".json", Format.JUNIT: ".xml"}[self]
 
 
+class PlainFormat(StrEnum):
+    """How something that is no report of a run is written."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
 class Color(StrEnum):
     """When the report is coloured."""
 
@@ -56,6 +64,14 @@ OutputOption = Annotated[
 OutputAllOption = Annotated[
     str | None,
     typer.Option("-oA", metavar="PREFIX", help="Write PREFIX.txt, .md, .json and .xml as well."),
+]
+PlainFormatOption = Annotated[
+    PlainFormat | None,
+    typer.Option("--format", help="Format of the output; by default text, or what the ending of -o says."),
+]
+PlainOutputOption = Annotated[
+    str | None,
+    typer.Option("-o", metavar="FILE", help="Write to FILE, replacing it as a whole; - is stdout."),
 ]
 ColorOption = Annotated[
     Color,

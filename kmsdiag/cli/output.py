@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from kmsdiag.cli.errors import UsageProblem
-from kmsdiag.cli.options import Color, FailLevel, Format
+from kmsdiag.cli.options import Color, FailLevel, Format, PlainFormat
 
 if TYPE_CHECKING:
     from kmsdiag.report.views import Document
@@ -95,6 +95,17 @@ class OutputPlan:
                 from kmsdiag.model.finding import Severity
 
                 return views.as_junit(document, Severity(self._fail_on.value))
+
+
+def plain_plan(*, form: PlainFormat | None, output: str | None, color: Color) -> OutputPlan:
+    """Where something goes that is no report of a run, and so has no JUnit form.
+
+    Raises:
+        UsageProblem: the file can't be written, or its name ends like a JUnit file's.
+    """
+    if form is None and output is not None and output.endswith(Format.JUNIT.suffix):
+        raise UsageProblem(f"{output} can't be written: there is no JUnit form of this; name it .txt, .md or .json")
+    return OutputPlan(form=None if form is None else Format(form), output=output, prefix=None, color=color, verbosity=0)
 
 
 def _print_colored(document: "Document", verbosity: int, width: int, *, unicode: bool) -> None:

@@ -14,6 +14,8 @@ class Kind(StrEnum):
     MERGED = "merged"
     DIFF = "diff"
     EXPECTED = "expected"
+    EXPLANATION = "explanation"
+    FORECAST = "forecast"
 
 
 def command(

@@ -10,37 +10,14 @@ codes", Table 10 of the Volume Activation guide, KB 974998); *inferred* where on
 
 from typing import Final
 
-import msgspec
-
-from kmsdiag.knowledge.hresults import HRESULTS, HResult
+from kmsdiag.knowledge.cause_text import CauseText, documented, inferred
+from kmsdiag.knowledge.codes import REFUSALS, Refusal
+from kmsdiag.knowledge.reported_causes import REPORTED
 from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.path import Basis, ClientCode
 
-
-class CauseText(msgspec.Struct, frozen=True, kw_only=True):
-    """Headline (a clause), text (a sentence or two), the code on screen and in event 12288, and fixes in order.
-
-    ``captured`` is the text for captures, where it is another one.
-    """
-
-    headline: str
-    text: str
-    captured: str = ""
-    screen: ClientCode | None = None
-    event: ClientCode | None = None
-    fixes: tuple[Fix, ...] = ()
-
-
-def _documented(code: str) -> ClientCode:
-    return ClientCode(code, Basis.DOCUMENTED)
-
-
-def _inferred(code: str) -> ClientCode:
-    return ClientCode(code, Basis.INFERRED)
-
-
-_UMBRELLA = _documented("0xC004F074")
-_RPC_UNAVAILABLE = _documented("0x800706BA")
+_UMBRELLA = documented("0xC004F074")
+_RPC_UNAVAILABLE = documented("0x800706BA")
 
 _ASK_DNS = Fix(Where.HERE, "see the answer yourself", "dig {at:words} {name} SRV")
 _ASK_DNS_WINDOWS = Fix(Where.CLIENT, "see what a client gets", "Resolve-DnsName -Type SRV -DnsOnly {name}")
@@ -105,7 +82,7 @@ _ADDRESS = Fix(
 _SILENT_DNS = "a firewall drops port 53, or the server is down"
 
 
-def _refused(one: HResult) -> CauseText:
+def _refused(one: Refusal) -> CauseText:
     """The cause behind a refusal whose HRESULT is known. The client shows the umbrella code once no host is left."""
     return CauseText(
         headline="{target} ({address}) refuses ({hresult}): " + one.meaning,
@@ -122,7 +99,7 @@ CAUSES: Final = {
         text="{name} does not exist at {server}: no KMS host publishes itself there, or clients use another suffix.",
         captured="{name} does not exist at {server}, which {clients} asked: no host publishes itself there, or"
         " clients use another suffix than the host.",
-        screen=_documented("0x8007232B"),
+        screen=documented("0x8007232B"),
         fixes=(_PUBLISH, _ADD_RECORD, _ASK_DNS, _ASK_DNS_WINDOWS),
     ),
     "srv.nodata": CauseText(
@@ -130,7 +107,7 @@ CAUSES: Final = {
         text="{name} has no SRV record at {server}: the record was deleted and something else keeps the name.",
         captured="{name} has no SRV record at {server}, which {clients} asked: it was deleted and something else"
         " keeps the name.",
-        screen=_documented("0x8007251D"),
+        screen=documented("0x8007251D"),
         fixes=(_PUBLISH, _ADD_RECORD, _ASK_DNS, _ASK_DNS_WINDOWS),
     ),
     "srv.servfail": CauseText(
@@ -138,14 +115,14 @@ CAUSES: Final = {
         text="The server answers SERVFAIL for {name}: its zone is not loaded, or what it forwards to is broken.",
         captured="{server} answered {clients} with SERVFAIL for {name}: its zone is not loaded, or what it forwards"
         " to is broken.",
-        screen=_documented("0x8007232A"),
+        screen=documented("0x8007232A"),
         fixes=(_DNS_SERVICE, _ASK_DNS),
     ),
     "srv.refused": CauseText(
         headline="DNS server {server} refuses to answer for {domains} (REFUSED)",
         text="The server answers REFUSED for {name}: its policy does not serve clients from here.",
         captured="{server} answered {clients} with REFUSED for {name}: its policy does not serve them.",
-        screen=_inferred("0x8007232D"),
+        screen=inferred("0x8007232D"),
         fixes=(_ASK_DNS, _ASK_DNS_WINDOWS),
     ),
     "srv.error_rcode": CauseText(
@@ -179,34 +156,34 @@ CAUSES: Final = {
         headline="DNS server {server} does not answer ({domains})",
         text="No answer for {name} within {waited} s: " + _SILENT_DNS + ".",
         captured="No answer to {clients} asking for {name} passed the capture point: " + _SILENT_DNS + ".",
-        screen=_inferred("0x800705B4"),
+        screen=inferred("0x800705B4"),
         fixes=(_DNS_SERVICE, _ASK_DNS),
     ),
     "srv.not_listening": CauseText(
         headline="No DNS service listens on {server} ({domains})",
         text="The machine is up and says that port 53 is closed: its DNS service is stopped, or it is no DNS server.",
         captured="{clients} got word that port 53 is closed there: the DNS service is stopped, or it is no DNS server.",
-        screen=_inferred("0x800705B4"),
+        screen=inferred("0x800705B4"),
         fixes=(Fix(Where.DNS_SERVER, "start the DNS service", "Start-Service DNS"), _ASK_DNS),
     ),
     "srv.unreachable": CauseText(
         headline="DNS server {server} can't be reached ({domains})",
         text="The question for {name} did not get there: {detail}.",
         captured="The question of {clients} for {name} did not get there: {detail}.",
-        screen=_inferred("0x800705B4"),
+        screen=inferred("0x800705B4"),
         fixes=(_ASK_DNS,),
     ),
     "srv.no_server": CauseText(
         headline="This machine has no DNS server configured",
         text="Nothing could be asked about {domains}.",
-        screen=_documented("0x8007267C"),
+        screen=documented("0x8007267C"),
         fixes=(Fix(Where.CLIENT, "see the configured servers", "Get-DnsClientServerAddress"),),
     ),
     "name.root": CauseText(
         headline='{domains}: the SRV record says that there is no KMS (target ".")',
         text='A target of "." in {name} means that the service is decidedly not offered (RFC 2782).',
         captured="{name} tells {clients} that the service is decidedly not offered (RFC 2782).",
-        screen=_inferred("0xC004F074"),
+        screen=inferred("0xC004F074"),
         fixes=(_REPLACE_RECORD, _PUBLISH),
     ),
     "name.no_address": CauseText(
@@ -214,7 +191,7 @@ CAUSES: Final = {
         text="{name} names {target}, which has neither A nor AAAA record ({outcome}): the host is gone or renamed.",
         captured="{name} sends {clients} there, and the name has no address ({outcome}): the host is gone or renamed.",
         screen=_UMBRELLA,
-        event=_inferred("0x80072AF9"),
+        event=inferred("0x80072AF9"),
         fixes=(_REMOVE_RECORD, _ADDRESS, Fix(Where.HERE, "see the answer yourself", "dig {at:words} {target} A")),
     ),
     "name.lookup_failed": CauseText(
@@ -222,7 +199,7 @@ CAUSES: Final = {
         text="{name} names {target}; asking {server} for its address ended with: {outcome}.",
         captured="{name} sends {clients} there; asking {server} for its address ended with: {outcome}.",
         screen=_UMBRELLA,
-        event=_inferred("0x80072AF9"),
+        event=inferred("0x80072AF9"),
         fixes=(Fix(Where.HERE, "see the answer yourself", "dig {at:words} {target} A"),),
     ),
     "tcp.timeout": CauseText(
@@ -283,7 +260,7 @@ CAUSES: Final = {
         headline="The clock of {target} ({address}) is {offset} from that of its clients: it refuses them",
         text="KMS accepts a difference of 4 hours (UTC; the time zone does not matter) and answers 0xC004F06C beyond.",
         screen=_UMBRELLA,
-        event=_documented("0xC004F06C"),
+        event=documented("0xC004F06C"),
         fixes=(
             Fix(Where.KMS_HOST, "set the clock, and see what it follows", "w32tm /resync; w32tm /query /status"),
             Fix(
@@ -299,7 +276,7 @@ CAUSES: Final = {
         captured="It rejects the KMS interface to {clients} ({detail}): the Software Protection service does not"
         " listen there.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706B5"),
+        event=inferred("0x800706B5"),
         fixes=(_WHO_LISTENS, _START_SERVICE, _REMOVE_RECORD),
     ),
     "rpc.bind_nak": CauseText(
@@ -307,7 +284,7 @@ CAUSES: Final = {
         text="The RPC server there answers with a bind_nak: it is overloaded, or an RPC-aware firewall interferes.",
         captured="So it answers {clients}: it is overloaded, or an RPC-aware firewall interferes.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BF"),
+        event=inferred("0x800706BF"),
         fixes=(_RESTART_SERVICE, _WHO_LISTENS),
     ),
     "rpc.fault": CauseText(
@@ -315,7 +292,7 @@ CAUSES: Final = {
         text="A fault is no answer to a bind: what listens there is no KMS host.",
         captured="So it answers {clients}, and a fault is no answer to a bind: what listens there is no KMS host.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BF"),
+        event=inferred("0x800706BF"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
     ),
     "rpc.silent": CauseText(
@@ -323,7 +300,7 @@ CAUSES: Final = {
         text="Nothing came back within {waited} s: a proxy or firewall accepts in its place, or the service hangs.",
         captured="No answer to the bind of {clients}: a proxy or firewall accepts in its place, or the service hangs.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BA"),
+        event=inferred("0x800706BA"),
         fixes=(_RESTART_SERVICE, _WHO_LISTENS),
     ),
     "rpc.closed": CauseText(
@@ -332,7 +309,7 @@ CAUSES: Final = {
         captured="The connection of {clients} was closed without an answer: another service, or a firewall that"
         " inspects RPC.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
     ),
     "rpc.reset": CauseText(
@@ -340,14 +317,14 @@ CAUSES: Final = {
         text="The bind was answered by a reset: a firewall that inspects RPC, or a crashing service.",
         captured="The bind of {clients} was answered by a reset: a firewall that inspects RPC, or a crashing service.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(_WHO_LISTENS, _RESTART_SERVICE),
     ),
     "rpc.incomplete": CauseText(
         headline="{target} ({address}, port {port}) starts to answer the RPC bind and stops",
         text="Received {detail} within {waited} s: a broken path (MTU), or no RPC server.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(_WHO_LISTENS,),
     ),
     "rpc.other_protocol": CauseText(
@@ -355,14 +332,14 @@ CAUSES: Final = {
         text="Another service owns the port ({excerpt}).",
         captured="What answered {clients} is no RPC server: another service owns the port.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BF"),
+        event=inferred("0x800706BF"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
     ),
     "rpc.malformed": CauseText(
         headline="{target} ({address}, port {port}) answers the RPC bind with bytes that are no RPC",
         text="What came back: {detail} ({excerpt}).",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BF"),
+        event=inferred("0x800706BF"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
     ),
     "rpc.no_connection": CauseText(
@@ -385,7 +362,7 @@ CAUSES: Final = {
         text="It hung up on {clients} before they asked: a proxy without its server, a list of allowed clients, or"
         " another service.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(_WHO_LISTENS, _REMOVE_RECORD),
     ),
     "request.unanswered": CauseText(
@@ -393,7 +370,7 @@ CAUSES: Final = {
         text="It took the bind of {clients} and was silent to the request: the service hangs, or the way loses larger"
         " packets (MTU, a firewall that inspects RPC).",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(_RESTART_SERVICE, SEE_REQUESTS, _TEST_PORT),
     ),
     "request.closed": CauseText(
@@ -401,7 +378,7 @@ CAUSES: Final = {
         text="It took the bind of {clients} and hung up on the request: the service stops or crashes, or a firewall"
         " that inspects RPC cuts it.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(SEE_REQUESTS, _RESTART_SERVICE),
     ),
     "request.reset": CauseText(
@@ -409,7 +386,7 @@ CAUSES: Final = {
         text="A reset to the request of {clients}: a firewall or intrusion prevention that inspects RPC, or a crashing"
         " service.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(SEE_REQUESTS, _RESTART_SERVICE),
     ),
     "request.fault": CauseText(
@@ -417,21 +394,21 @@ CAUSES: Final = {
         text="The licensing service never saw the request of {clients}: another program has the interface, or access is"
         " restricted.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BF"),
+        event=inferred("0x800706BF"),
         fixes=(_WHO_LISTENS, _RESTART_SERVICE),
     ),
     "request.aborted": CauseText(
         headline="Clients break off their requests to {target} ({address}, port {port})",
         text="{clients} hung up while sending or waiting: the host is too slow, or something on the client ended it.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BE"),
+        event=inferred("0x800706BE"),
         fixes=(SEE_REQUESTS, _TEST_PORT),
     ),
     "answer.malformed": CauseText(
         headline="{target} ({address}, port {port}) answers activation requests with something unreadable",
         text="What {clients} got is no KMS response: another program behind the interface, or a damaged answer.",
         screen=_UMBRELLA,
-        event=_inferred("0x800706BF"),
+        event=inferred("0x800706BF"),
         fixes=(_WHO_LISTENS, SEE_REQUESTS),
     ),
     "answer.refused": CauseText(
@@ -451,12 +428,13 @@ CAUSES: Final = {
         headline="{target} ({address}) has too low a count: {count} of {required}",
         text="It tells {clients} success, which does not activate below that: too few machines asked it in 30 days,"
         " clones share a machine ID, or clients are spread over hosts.",
-        screen=_documented("0xC004F038"),
+        screen=documented("0xC004F038"),
         fixes=(
             Fix(Where.KMS_HOST, "see the count, and that of every other host", "slmgr /dlv"),
             Fix(Where.CLIENT, "compare the client machine IDs (CMID) of two clients", "slmgr /dlv"),
         ),
     ),
-    **{f"answer.{one.name}": _refused(one) for one in HRESULTS.values()},
+    **{f"answer.{one.name}": _refused(one) for one in REFUSALS.values()},
+    **REPORTED,
 }
 """One text a failure; ``test_path`` holds every failing outcome to having one."""

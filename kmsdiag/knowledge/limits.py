@@ -29,6 +29,16 @@ RENEWAL_INTERVAL: Final = 7 * 86_400
 LEAST_INTERVAL: Final = 15 * 60
 """Seconds: the shortest of both intervals that a host can set."""
 
+MOST_INTERVAL: Final = 30 * 86_400
+"""Seconds: the longest of both intervals that a host can set ("Registry settings for volume activation")."""
+
+RENEWAL_WATCH: Final = 15 * 60
+"""Seconds for which a client whose renewal failed watches for a change of the network, before it asks at the interval
+of clients that are not activated ("KMS activation timing and discovery")."""
+
+FAILED_SHARE: Final = 0.05
+"""Part of a host's requests that failed above which it is worth a warning (kmsdiag's own limit)."""
+
 SLOW_CONNECT: Final = 500.0
 """Milliseconds: a 95th percentile of the TCP handshake above it counts as slow (kmsdiag's own limit)."""
 

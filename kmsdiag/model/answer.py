@@ -4,12 +4,15 @@ All text in an answer is printable ASCII: whoever makes an answer escapes what t
 """
 
 import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, LookupOutcome, RpcOutcome, TcpOutcome, TraceOutcome
 from kmsdiag.model.target import Unsigned16
+
+EPOCH: Final = datetime.datetime.fromtimestamp(0, datetime.UTC)
+"""The time of an answer from a file that has none."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is"):

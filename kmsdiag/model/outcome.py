@@ -15,7 +15,10 @@ class State(StrEnum):
 
 
 class Stage(StrEnum):
-    """Stages of an activation path, in the order a client goes through them."""
+    """Stages of an activation path, in the order a client goes through them.
+
+    ``host`` is the state of the KMS host (its key, its count), ``client`` that of the client (its key, its licence).
+    """
 
     SRV = "srv"
     NAME = "name"
@@ -24,6 +27,8 @@ class Stage(StrEnum):
     REQUEST = "request"
     ANSWER = "answer"
     CLOCK = "clock"
+    HOST = "host"
+    CLIENT = "client"
 
 
 class DnsOutcome(StrEnum):

@@ -1,6 +1,7 @@
 """The report: everything that is said about one run, in the shape that JSON has."""
 
 import datetime
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +17,8 @@ from kmsdiag.model.capture import (
     PairedPath,
     Quality,
 )
+from kmsdiag.model.correlation import Correlation
+from kmsdiag.model.events import EventFile
 from kmsdiag.model.finding import Args, Severity, Status
 from kmsdiag.model.outcome import Stage, State
 from kmsdiag.model.path import FixView, Path, Verdict
@@ -42,7 +45,7 @@ class Vantage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the run cost: questions, DNS messages sent, TCP connections (binds included), binds, seconds.
 
-    ``packets`` were read from captures.
+    ``packets`` were read from captures, ``events`` from event logs; ``files`` are those about machines.
     """
 
     questions: int
@@ -52,6 +55,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rpc_binds: int
     seconds: float
     packets: int = 0
+    events: int = 0
+    files: int = 0
 
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,6 +180,74 @@ class CaptureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     source: str = "packets"
 
 
+class ProductRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One product on one machine, as the files of the run tell it.
+
+    ``assumed`` says that whose it is was guessed. ``channel`` is the key's, ``status`` the licence state in words,
+    ``remaining_min`` what was left of it when the file was made, ``expires`` when it ends (UTC) where that time is
+    known. ``host`` was found through DNS (``by_hand`` False) or set by hand. ``state`` and ``words`` say how it stands
+    with KMS, ``code`` why not; ``state`` is None for a product that has nothing to do with KMS.
+    """
+
+    machine: str
+    product: str
+    channel: str = ""
+    status: str = ""
+    assumed: bool = False
+    remaining_min: int = 0
+    expires: datetime.datetime | None = None
+    host: str = ""
+    by_hand: bool = False
+    state: State | None = None
+    words: str = ""
+    code: str = ""
+    files: tuple[str, ...] = ()
+
+
+class HostRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One host key on a machine, as its files tell it; ``logged`` are requests in its event log of the run."""
+
+    machine: str
+    product: str
+    status: str = ""
+    count: int | None = None
+    port: int = 0
+    publishing: bool | None = None
+    requests: int | None = None
+    failed: int | None = None
+    logged: int | None = None
+    clients_30_days: int | None = None
+    files: tuple[str, ...] = ()
+
+
+class StatusFileRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file about machines: what it is, whose, and what of it could not be read."""
+
+    label: str
+    format: str
+    machines: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class CollectedView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What files that others collected show, as tables.
+
+    ``activated``, ``failed`` and ``not_known`` count client machines by how they stand. ``correlations`` are what
+    client and host logged of the same request. ``noise`` counts events, by ID, that say nothing about KMS.
+    """
+
+    activated: int
+    failed: int
+    not_known: int
+    products: tuple[ProductRow, ...] = ()
+    hosts: tuple[HostRow, ...] = ()
+    correlations: tuple[Correlation, ...] = ()
+    files: tuple[StatusFileRow, ...] = ()
+    logs: tuple[EventFile, ...] = ()
+    noise: Mapping[str, int] = {}
+    unread: int = 0
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run. ``started`` and ``ended`` are UTC and come from the evidence, so a replay has the same.
 
@@ -193,6 +266,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     results: tuple[ResultView, ...] = ()
     dns: tuple[DnsMatrix, ...] = ()
     captures: CaptureView | None = None
+    collected: CollectedView | None = None
     not_checked: tuple[NotChecked, ...] = ()
     interrupted: bool = False
     audit: Audit | None = None

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from kmsdiag.model.capture import (
     CapturedHost,
@@ -18,17 +17,10 @@ from kmsdiag.model.capture import (
 from kmsdiag.model.outcome import State
 from kmsdiag.model.report import CaptureView, ClientRow
 from kmsdiag.model.target import join_host_port
+from kmsdiag.report.tables import Table
 
 MOST_NAMES = 2
 """Records, notes and outcomes that one cell holds; JSON has them all."""
-
-
-class Table(NamedTuple):
-    """A table with its title; ``rows`` are cells as text, not yet made visible."""
-
-    title: str
-    headers: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 def tables(view: CaptureView) -> Iterator[Table]:

@@ -9,12 +9,14 @@ import msgspec
 from kmsdiag.bundle import Bundle
 from kmsdiag.expected import ExpectedFile
 from kmsdiag.model.difference import Difference
+from kmsdiag.model.explanation import Explanation
+from kmsdiag.model.forecast import Forecast
 from kmsdiag.model.merged import Merged
 from kmsdiag.model.report import Report
 from kmsdiag.report.words import visible
 
 
-def render(document: Report | Merged | Difference) -> str:
+def render(document: Report | Merged | Difference | Explanation | Forecast) -> str:
     """The whole document, indented; the same document gives the same text.
 
     What acts in a terminal (JSON itself escapes only a part of it) is escaped as JSON does: no value changes.
@@ -32,7 +34,15 @@ def _inert(line: str) -> str:
 def schemas() -> dict[str, str]:
     """JSON Schema (draft 2020-12) of each kind of file, by name."""
     made = {}
-    kinds = {"report": Report, "bundle": Bundle, "merged": Merged, "diff": Difference, "expected": ExpectedFile}
+    kinds = {
+        "report": Report,
+        "bundle": Bundle,
+        "merged": Merged,
+        "diff": Difference,
+        "expected": ExpectedFile,
+        "explanation": Explanation,
+        "forecast": Forecast,
+    }
     for name, kind in kinds.items():
         schema = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -89,9 +89,11 @@ def path_rows(paths: Sequence[Path]) -> list[Row]:
         host = NOWHERE if path.target == NOWHERE else f"{path.target}:{path.port}"
         dns = stages.get(Stage.NAME) or stages.get(Stage.SRV)
         before = _cell(dns.state, dns.note or "ok", dns.elapsed_ms) if dns is not None else ""
+        state_of_host = stages.get(Stage.HOST)
+        own = _cell(state_of_host.state, state_of_host.note or "not known", None) if state_of_host is not None else ""
         if not path.routes:
             empty = [""] * len(_ROUTE_STAGES)
-            rows.append(Row(path.state, (path.domain, ranks, host, "", before, *empty, _clients(path))))
+            rows.append(Row(path.state, (path.domain, ranks, host, "", before, *empty, own, _clients(path))))
         for number, route in enumerate(path.routes):
             found = {stage.stage: stage for stage in route.stages}
             cells = [
@@ -101,8 +103,8 @@ def path_rows(paths: Sequence[Path]) -> list[Row]:
             state = {State.OK: PathState.OK, State.FAIL: PathState.FAIL}.get(route.state, PathState.UNKNOWN)
             if len(path.routes) == 1 and path.clients and state is PathState.FAIL:
                 state = path.state
-            clients = _clients(path) if number == 0 else ""
-            rows.append(Row(state, (path.domain, ranks, host, route.address, before, *cells, clients)))
+            ends = (own, _clients(path)) if number == 0 else ("", "")
+            rows.append(Row(state, (path.domain, ranks, host, route.address, before, *cells, *ends)))
     return rows
 
 
@@ -129,7 +131,16 @@ def _cell(state: State, note: str, elapsed_ms: float | None) -> str:
 
 
 _ROUTE_STAGES = (Stage.TCP, Stage.RPC, Stage.REQUEST, Stage.ANSWER, Stage.CLOCK)
-PATH_HEADERS = ("domain", "rank", "host", "address", "dns", *(stage.value for stage in _ROUTE_STAGES), "clients")
+PATH_HEADERS = (
+    "domain",
+    "rank",
+    "host",
+    "address",
+    "dns",
+    *(stage.value for stage in _ROUTE_STAGES),
+    "host state",
+    "clients",
+)
 
 
 MOST_COLUMNS = 4
@@ -227,6 +238,14 @@ def counts_words(report: Report) -> str:
         recorded = report.captures.source == "packets"
         files = _count(len(report.captures.files), "capture file" if recorded else "log")
         verdicts += f"; {_count(counts.packets, 'packet' if recorded else 'line')} of {files}"
+    if report.collected is not None:
+        read = [_count(counts.files, "file about machines")] if counts.files else []
+        if report.collected.logs:
+            read.append(f"{_count(counts.events, 'event')} of {_count(len(report.collected.logs), 'log')}")
+        verdicts += f"; {', '.join(read)}"
+    sent = counts.dns_messages or counts.tcp_connections
+    if report.collected is not None and not sent:
+        return f"{_count(len(report.results), 'result')} ({verdicts}); nothing was sent"
     if report.captures is not None and counts.questions == 1:
         return (
             f"{_count(len(report.results), 'result')} ({verdicts}); nothing was sent; {span(counts.seconds)} of traffic"

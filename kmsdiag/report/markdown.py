@@ -1,11 +1,13 @@
 """The report as Markdown, ready for a ticket."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kmsdiag.model.finding import Severity
-from kmsdiag.model.report import CaptureView, Report
-from kmsdiag.report import captures, layout, plan
+from kmsdiag.model.path import Cause
+from kmsdiag.model.report import Report
+from kmsdiag.report import captures, collected, layout, plan
+from kmsdiag.report.tables import Table
 from kmsdiag.report.words import visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")
@@ -31,14 +33,7 @@ def render(report: Report) -> str:
     if report.interrupted:
         out += ["**Interrupted**: this is what was known by then.", ""]
     for number, cause in enumerate(verdict.causes, 1):
-        out += [f"{number}. **{escape(cause.headline)}**  ", f"   {escape(cause.text)}"]
-        codes = layout.client_codes(cause)
-        if codes:
-            out[-1] += f" Shows {codes}."
-        out.append("")
-        for fix in cause.fixes:
-            out += [f"   {escape(fix.text)}, {escape(fix.where)}:", ""]
-            out += [f"   {line}" for line in code(fix.command).splitlines()] + [""]
+        out += _cause(number, cause)
     if verdict.impact:
         out += ["## Who is hit", "", *(f"- {escape(layout.impact_words(impact))}" for impact in verdict.impact), ""]
     rows = layout.path_rows(report.paths)
@@ -58,7 +53,10 @@ def render(report: Report) -> str:
         out += [table_row([escape(one) for one in headers]), table_row(["---"] * len(headers))]
         out += [table_row([escape(one) for one in row]) for row in cells] + [""]
     if report.captures is not None:
-        out += _captures(report.captures)
+        out += _tables(captures.tables(report.captures))
+        out += ["Everything this rests on, in Wireshark:", "", code(report.captures.filter), ""]
+    if report.collected is not None:
+        out += _tables(collected.tables(report.collected))
     if report.not_checked:
         out += ["## Not checked", ""]
         for gap in report.not_checked:
@@ -73,6 +71,19 @@ def render(report: Report) -> str:
         "",
     ]
     return "\n".join(out)
+
+
+def _cause(number: int, cause: Cause) -> list[str]:
+    out = [f"{number}. **{escape(cause.headline)}**  ", f"   {escape(cause.text)}"]
+    codes = layout.client_codes(cause)
+    if codes:
+        out[-1] += f" Shows {codes}."
+    out.append("")
+    for fix in cause.fixes:
+        out += [f"   {escape(fix.text)}" + (f", {escape(fix.where)}:" if fix.command else ""), ""]
+        if fix.command:
+            out += [f"   {line}" for line in code(fix.command).splitlines()] + [""]
+    return out
 
 
 def _findings(report: Report) -> list[str]:
@@ -92,12 +103,12 @@ def _findings(report: Report) -> list[str]:
     return out
 
 
-def _captures(view: CaptureView) -> list[str]:
+def _tables(tables: Iterable[Table]) -> list[str]:
     out: list[str] = []
-    for table in captures.tables(view):
+    for table in tables:
         out += [f"## {table.title}", "", table_row(table.headers), table_row(["---"] * len(table.headers))]
         out += [table_row([escape(cell) for cell in row]) for row in table.rows] + [""]
-    return [*out, "Everything this rests on, in Wireshark:", "", code(view.filter), ""]
+    return out
 
 
 def _what_if(report: Report) -> list[str]:

@@ -1,13 +1,14 @@
 """The report for a terminal: verdict first, at most 25 lines; then failing checks; then what was not checked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kmsdiag.model.audit import RequirementState, WaiverUse
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.path import Cause, FixView, VerdictState
 from kmsdiag.model.report import Report
-from kmsdiag.report import captures, layout, plan
+from kmsdiag.report import captures, collected, layout, plan
 from kmsdiag.report.lines import LABEL, Line, Piece, Writer
+from kmsdiag.report.tables import Table
 
 MOST_CAUSES = 4
 MOST_FIXES = 2
@@ -30,6 +31,7 @@ def render(report: Report, *, verbosity: int = 0, width: int = 100, unicode: boo
     _findings(writer, report, verbosity)
     _servers(writer, report, verbosity)
     _captures(writer, report, verbosity)
+    _collected(writer, report, verbosity)
     _not_checked(writer, report, verbosity)
     writer.line()
     writer.text("", layout.counts_words(report), style="label")
@@ -47,8 +49,9 @@ def _verdict(writer: Writer, report: Report) -> None:
         writer.text("why" if number == 1 else "", _numbered(causes, number) + cause.headline)
     if len(verdict.causes) > len(causes):
         writer.text("", f"and {len(verdict.causes) - len(causes)} more (-v shows them all)")
-    # Captures may show many faults at once; the rest of them stands with the findings.
-    explained = causes if report.captures is None else causes[:MOST_EXPLAINED]
+    # Captures and files may show many faults at once; the rest of them stands with the findings.
+    crowded = report.captures is not None or report.collected is not None
+    explained = causes[:MOST_EXPLAINED] if crowded else causes
     # Where something is broken, mere information can wait.
     lowest = Severity.INFO if verdict.state is VerdictState.HEALTHY else Severity.WARNING
     notes = MOST_NOTES if len(explained) == len(causes) else 0
@@ -103,7 +106,8 @@ def _paths(writer: Writer, report: Report) -> None:
     if not rows:
         return
     writer.line()
-    most = MOST_ROWS if report.captures is None else max(LEAST_ROWS, min(MOST_ROWS, SCREEN - writer.length - 3))
+    crowded = report.captures is not None or report.collected is not None
+    most = max(LEAST_ROWS, min(MOST_ROWS, SCREEN - writer.length - 3)) if crowded else MOST_ROWS
     shown = rows[:most]
     styles = {"ok": "", "fail": "error", "partial": "warning"}
     writer.table(
@@ -213,11 +217,8 @@ def _servers(writer: Writer, report: Report, verbosity: int) -> None:
         writer.text("", f"and {len(report.dns) - len(shown)} more domains (-v shows them all)", style="label", indent=2)
 
 
-def _captures(writer: Writer, report: Report, verbosity: int) -> None:
-    """Tables about packet captures: who failed, at which host, what DNS said, where to look in Wireshark."""
-    if report.captures is None:
-        return
-    for table in captures.tables(report.captures):
+def _tables(writer: Writer, tables: Iterable[Table], verbosity: int) -> None:
+    for table in tables:
         shown = table.rows if verbosity else table.rows[:MOST_ROWS]
         writer.line()
         writer.line(Piece(f"  {table.title}", "label"))
@@ -225,6 +226,19 @@ def _captures(writer: Writer, report: Report, verbosity: int) -> None:
         if len(table.rows) > len(shown):
             more = f"and {len(table.rows) - len(shown):,} more (-v shows them all)"
             writer.text("", more, style="label", indent=2)
+
+
+def _collected(writer: Writer, report: Report, verbosity: int) -> None:
+    """Tables about files that others collected: both sides of requests, products, hosts, files."""
+    if report.collected is not None:
+        _tables(writer, collected.tables(report.collected), verbosity)
+
+
+def _captures(writer: Writer, report: Report, verbosity: int) -> None:
+    """Tables about packet captures: who failed, at which host, what DNS said, where to look in Wireshark."""
+    if report.captures is None:
+        return
+    _tables(writer, captures.tables(report.captures), verbosity)
     writer.line()
     writer.text("", "everything this rests on, in Wireshark:", style="label", indent=2)
     writer.command(report.captures.filter)

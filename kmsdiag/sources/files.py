@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kmsdiag.model.target import GivenFile
+from kmsdiag.sources.archives import ArchiveError, last_names, members, opened
 from kmsdiag.sources.recognise import HEAD, Format, Kind, recognise
 from kmsdiag.sources.unpack import Fills, Gzip, UnpackError, Zstd
 from kmsdiag.wire.chunks import HEADROOM, SLACK, Chunk
@@ -32,7 +33,10 @@ class Source(NamedTuple):
 
     ``label`` is its name without folders, ``size`` its bytes on disk (0 for standard input). ``packing`` is what it is
     packed with (``Kind.GZIP``, ``Kind.ZSTD``) or None, and ``format`` what the unpacked bytes are. ``stream`` are those
-    of standard input, which can be read only once.
+    of standard input, which can be read only once. ``member`` is its name in the zip archive at ``path``, where it lies
+    in one; ``size`` is then that of the member, and ``crc`` its CRC-32. ``folder`` is the name of the folder that it
+    lies in, ``machine`` whose it is, where somebody said so. ``found`` is true where nobody named it: it lies in a
+    folder or an archive that was given.
     """
 
     path: str
@@ -41,6 +45,11 @@ class Source(NamedTuple):
     format: Format
     packing: Kind | None = None
     stream: Fills | None = None
+    member: str = ""
+    crc: int = 0
+    folder: str = ""
+    machine: str = ""
+    found: bool = False
 
     @property
     def again(self) -> bool:
@@ -50,7 +59,7 @@ class Source(NamedTuple):
     @property
     def seekable(self) -> bool:
         """Whether reading may begin in the middle."""
-        return self.again and self.packing is None
+        return self.again and self.packing is None and not self.member
 
 
 class Refused(NamedTuple):
@@ -68,32 +77,82 @@ class Gathered(NamedTuple):
     passed_over: int = 0
 
 
-def gather(names: Sequence[str]) -> Gathered:
-    """Find the inputs: files, ``-`` for standard input, and all that is of use in folders, at any depth.
+def gather(names: Sequence[str], machines: Sequence[str] = ()) -> Gathered:
+    """Find the inputs: files, ``-`` for standard input, and all that is of use in folders and archives, at any depth.
 
-    Nothing is raised: what can't be used is refused. A file that is named twice is read once.
+    ``machines`` are the machines that the files of each name are of, "" where nobody said so. Nothing is raised: what
+    can't be used is refused. A file that is named twice is read once.
     """
     sources: list[Source] = []
     refused: list[Refused] = []
     passed_over = 0
     seen: set[str] = set()
-    for name in names:
+    for number, name in enumerate(names):
         inside = _files(name) if name != STDIN and _is_folder(name) else None
-        looked = []
+        machine = machines[number] if machines else ""
+        usable: list[Source] = []
+        complaints: list[Refused] = []
+        others = 0
         for path in [name] if inside is None else inside:
             identity = path if path == STDIN else _real(path)
-            if identity not in seen:
-                seen.add(identity)
-                looked.append(_look(path))
-        usable = [one for one in looked if isinstance(one, Source)]
-        sources += usable
-        if inside is None:
-            refused += [one for one in looked if isinstance(one, Refused)]
-        else:
-            passed_over += len(looked) - len(usable)
-            if not inside or (looked and not usable):
-                refused.append(Refused(_label(name), "a folder that holds nothing that is read here"))
+            if identity in seen:
+                continue
+            seen.add(identity)
+            looked = _look(path)
+            if isinstance(looked, Source) and looked.format.kind is Kind.ZIP:
+                more = _unzipped(looked, found=inside is not None)
+                usable += more.sources
+                complaints += more.refused
+                others += more.passed_over
+            elif isinstance(looked, Source):
+                usable.append(looked._replace(folder=_folder(path), found=inside is not None))
+            elif inside is None:
+                complaints.append(looked)
+            else:
+                others += 1
+        sources += [one._replace(machine=machine) for one in usable]
+        refused += complaints
+        passed_over += others
+        if inside is not None and not usable and not complaints and (others or not inside):
+            refused.append(Refused(_label(name), "a folder that holds nothing that is read here"))
     return Gathered(tuple(sources), tuple(refused), passed_over)
+
+
+def _folder(path: str) -> str:
+    return "" if path == STDIN else _shown(Path(path).parent.name)
+
+
+def _unzipped(archive: Source, *, found: bool) -> Gathered:
+    """What is of use in a zip archive; one that can't be used, or holds nothing of use, is refused."""
+    if not archive.again or archive.packing is not None:
+        return Gathered((), (Refused(archive.label, "a zip archive has to be given as a file: unpack it"),))
+    try:
+        entries = members(archive.path)
+    except OSError as error:
+        return Gathered((), (Refused(archive.label, f"it can't be read: {error.strerror or error}"),))
+    except ArchiveError as error:
+        return Gathered((), (Refused(archive.label, str(error)),))
+    usable, refused, passed_over = [], [], 0
+    for entry in entries:
+        name, folder = last_names(entry.name)
+        label = f"{archive.label}/{_shown(name)}"
+        try:
+            with opened(archive.path, entry.name) as stream:
+                _stream, head, packing = _unpacked(stream)
+        except (UnpackError, OSError) as error:
+            refused.append(Refused(label, f"it can't be used: {error}"))
+            continue
+        shape = recognise(head)
+        source = Source(archive.path, label, entry.size, shape, packing, member=entry.name, crc=entry.crc, found=True)
+        if shape.kind is Kind.ZIP:
+            refused.append(Refused(label, "it is an archive in an archive: unpack one of them"))
+        elif isinstance(_usable(source), Source):
+            usable.append(source._replace(folder=_shown(folder)))
+        else:
+            passed_over += 1
+    if not usable and not refused and not found:
+        refused.append(Refused(archive.label, "a zip archive that holds nothing that is read here"))
+    return Gathered(tuple(usable), tuple(refused), passed_over)
 
 
 def _real(path: str) -> str:
@@ -118,8 +177,12 @@ def _natural(path: str) -> list[tuple[int, str]]:
 
 
 def _label(name: str) -> str:
-    base = "standard input" if name == STDIN else Path(name).name or Path(name).resolve().name
-    return base.encode("utf-8", "backslashreplace").decode()
+    return _shown("standard input" if name == STDIN else Path(name).name or Path(name).resolve().name)
+
+
+def _shown(name: str) -> str:
+    """A name that can be encoded, whatever bytes the disk or the archive has for it."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _look(name: str) -> Source | Refused:
@@ -233,9 +296,7 @@ class Reading:
         with contextlib.ExitStack() as cleanup:
             stream = self._source.stream
             if stream is None:
-                file = cleanup.enter_context(Path(self._source.path).open("rb", buffering=0))
-                file.seek(self._start)
-                stream = _Counted(file)
+                stream = _Counted(self._opened(cleanup))
             counted = stream
             if self._source.packing is not None and self._source.again:
                 stream = _unpacker(self._source.packing, stream)
@@ -245,6 +306,23 @@ class Reading:
             for chunk in self._two(fill, size, cleanup) if ahead else self._one(fill, size):
                 self.done = counted.count if isinstance(counted, _Counted) else self.done + chunk.end - chunk.start
                 yield chunk
+
+    def _opened(self, cleanup: contextlib.ExitStack) -> Fills:
+        """The bytes from the start of the stretch on.
+
+        Raises:
+            OSError: they can't be read any more.
+        """
+        source = self._source
+        if source.member:
+            try:
+                return cleanup.enter_context(opened(source.path, source.member))
+            except UnpackError as error:
+                raise OSError(str(error)) from None
+        file = Path(source.path).open("rb", buffering=0)  # noqa: SIM115
+        cleanup.callback(file.close)
+        file.seek(self._start)
+        return file
 
     def _chunk(self) -> int:
         """Bytes of a chunk: a small file needs no large buffer, which costs more to make than the file to read."""
@@ -319,12 +397,14 @@ def read_whole(source: Source, limit: int) -> bytes:
 
 
 def describe(source: Source) -> GivenFile:
-    """Name, size and hash of a capture for the target of a run. Standard input has no hash.
+    """Name, size and hash of a file for the target of a run. Standard input has no hash.
 
     The hash covers the size and both ends, so that it costs nothing; what was read whole is told apart all the same.
     """
     if not source.again:
         return GivenFile(label=source.label)
+    if source.member:
+        return GivenFile(label=source.label, size=source.size, hash=f"{source.crc:08x}")
     digest = hashlib.sha256(str(source.size).encode())
     with contextlib.suppress(OSError), Path(source.path).open("rb", buffering=0) as file:
         digest.update(file.read(_ENDS))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from kmsdiag.sources.recognise_events import is_event_csv, is_event_json, is_event_xml, is_evtx
 from kmsdiag.wire.magic import is_pcap, is_pcapng
 
 HEAD: Final = 4096
@@ -22,8 +23,15 @@ class Kind(StrEnum):
     BUNDLE = "bundle"
     ZEEK = "zeek"
     SURICATA = "suricata"
+    EVENTS = "events"
+    """An event log, in one of the formats that Windows' tools write."""
+    TEXT = "text"
+    """What is in it is found by reading it all."""
+    JSON = "json"
+    """Likewise."""
     GZIP = "gzip"
     ZSTD = "zstd"
+    ZIP = "zip"
     OTHER = "other"
     """Nothing that is read here."""
 
@@ -93,7 +101,26 @@ def _is_erf(head: bytes) -> bool:
 
 def _is_text(head: bytes) -> bool:
     """No control characters but white space and escape, in UTF-8 or another 8-bit encoding, or UTF-16 with a mark."""
-    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or not re.search(rb"[^\t\n\r\f\x1b\x20-\x7e\x80-\xff]", head)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _is_wide(head):
+        return True
+    return not re.search(rb"[^\t\n\r\f\x1b\x20-\x7e\x80-\xff]", head)
+
+
+def _is_wide(head: bytes) -> bool:
+    """UTF-16 without a mark, as PowerShell 5 writes it in places: nearly every second byte is zero."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    return max(even, odd) > len(head) * 0.35 and min(even, odd) == 0
+
+
+_JSON: Final = re.compile(rb'\s*[\[{]\s*(["{}\[\]])')
+
+
+def _is_json(head: bytes) -> bool:
+    """JSON in UTF-8 or UTF-16, with a mark or without: Windows PowerShell's ``>`` and Out-File write the latter."""
+    plain = head.removeprefix(b"\xef\xbb\xbf")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _is_wide(head):
+        plain = head.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff").replace(b"\0", b"")
+    return _JSON.match(plain) is not None and _is_text(plain)
 
 
 _UNPACK: Final = "unpack it and give what is in it"
@@ -137,7 +164,7 @@ FORMATS: list[Format] = [
     Format(Kind.OTHER, "an HP-UX nettl trace", starts(b"\x54\x52\x00\x64\x00"), _EDITCAP),
     Format(Kind.OTHER, "a Visual Networks capture", starts(b"\x05VNF"), _EDITCAP),
     Format(Kind.OTHER, "an Endace ERF capture", _is_erf, _EDITCAP),
-    Format(Kind.OTHER, "a zip archive", starts(b"PK\x03\x04", b"PK\x05\x06"), _UNPACK),
+    Format(Kind.ZIP, "a zip archive", starts(b"PK\x03\x04", b"PK\x05\x06")),
     Format(Kind.OTHER, "compressed with bzip2", looks_like(rb"BZh[1-9]"), _UNPACK),
     Format(Kind.OTHER, "compressed with xz", starts(b"\xfd7zXZ\0"), _UNPACK),
     Format(Kind.OTHER, "compressed with lz4", starts(b"\x04\x22\x4d\x18"), _UNPACK),
@@ -145,7 +172,7 @@ FORMATS: list[Format] = [
     Format(Kind.OTHER, "a RAR archive", starts(b"Rar!\x1a\x07"), _UNPACK),
     Format(Kind.OTHER, "a cabinet archive", starts(b"MSCF\0\0\0\0"), _UNPACK),
     Format(Kind.OTHER, "a tar archive", lambda head: head[257:262] == b"ustar", _UNPACK),
-    Format(Kind.OTHER, "a Windows event log (.evtx)", starts(b"ElfFile\0")),
+    Format(Kind.EVENTS, "a Windows event log (.evtx)", is_evtx),
     Format(Kind.OTHER, "a Windows registry hive", starts(b"regf")),
     Format(Kind.OTHER, "a Windows program", starts(b"MZ")),
     Format(Kind.OTHER, "a program", starts(b"\x7fELF")),
@@ -156,9 +183,12 @@ FORMATS: list[Format] = [
     Format(
         Kind.OTHER, "nothing but zeros", lambda head: not head.strip(b"\0"), "the disk was full, or the copy failed"
     ),
-    Format(Kind.OTHER, "JSON, but no bundle of kmsdiag", looks_like(rb'\s*[\[{]\s*(["{}\]])')),
+    Format(Kind.EVENTS, "an event log as JSON", is_event_json),
+    Format(Kind.JSON, "JSON", _is_json),
+    Format(Kind.EVENTS, "an event log as XML", is_event_xml),
     Format(Kind.OTHER, "XML", looks_like(rb"\s*<\?xml")),
-    Format(Kind.OTHER, "text", _is_text),
+    Format(Kind.EVENTS, "an event log as CSV", lambda head: _is_text(head) and is_event_csv(head)),
+    Format(Kind.TEXT, "text", _is_text),
     Format(Kind.OTHER, "in no format that is known here", lambda _head: True),
 ]
 """All formats, in the order in which they are tried; the last one matches anything."""

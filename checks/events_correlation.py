@@ -1,0 +1,132 @@
+"""What became of requests, by the logs of both sides.
+
+What it looks at: each client's last request (12288, 12289), and what the hosts logged of the same one (12290), found by
+client machine ID and the client's own time, which both events carry. A client without a log of its own is followed by
+the ID in its slmgr output.
+Why it matters: one log alone can't tell a request that was lost on the way from an answer that was lost on the way
+back, and these have different causes.
+What to do: collect both logs of the same time; then look where the two stop to agree.
+"""
+
+from collections.abc import Iterator
+
+from kmsdiag import captured, collected, correlation
+from kmsdiag.captured import who
+from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, event_logs, say
+from kmsdiag.knowledge import codes
+from kmsdiag.model.correlation import Correlation, Fate
+from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.finding import Finding
+from kmsdiag.model.request import Request
+from kmsdiag.model.target import Subject
+
+_PORT = Fix(Where.CLIENT, "test the path from a client", "Test-NetConnection <kms-host> -Port 1688")
+_HOST_LOG = Fix(
+    Where.KMS_HOST,
+    "collect the host's log as well",
+    "wevtutil epl 'Key Management Service' kms.evtx",
+)
+
+META = CheckMeta(
+    title="Client and host side by side",
+    codes={
+        "succeeded": Code(Severity.OK, "Activated: {clients}."),
+        "lost_there": Code(
+            Severity.ERROR,
+            "Requests of {clients} to {hosts} are not in the host's log of that time.",
+            "They are lost on the way: something takes the connection and passes nothing on, or another machine"
+            " answers at that address.",
+            (_PORT,),
+        ),
+        "lost_back": Code(
+            Severity.ERROR,
+            "{hosts} processed the requests of {clients}, and no answer is in their logs.",
+            "The answer is lost on the way back, or the client did not accept it.",
+            (_PORT,),
+        ),
+        "refused": Code(
+            Severity.ERROR,
+            "{hosts} refused {clients} with {code}: {meaning}.",
+            "The way is fine; the host's key, its clock or its state is the reason.",
+            (Fix(Where.KMS_HOST, "see its keys and counts", "slmgr /dlv all"),),
+        ),
+        "count_too_low": Code(
+            Severity.ERROR,
+            "{hosts} answered {clients} with a count that is too low.",
+            "Both sides did their part; more machines have to ask that host.",
+            (Fix(Where.KMS_HOST, "see the count", "slmgr /dlv"),),
+        ),
+        "not_activated": Code(
+            Severity.ERROR, "{hosts} answered {clients}, and they are not activated: {code} ({meaning})."
+        ),
+        "no_host": Code(Severity.ERROR, "{clients} found no host to ask: {code} ({meaning})."),
+        "one_sided": Code(
+            Severity.WARNING,
+            "{clients} got no answer from {hosts}; which way it was lost, the host's log of that time would tell.",
+            "That log was not given, or does not reach to that time.",
+            (_HOST_LOG,),
+        ),
+        "answered": Code(
+            Severity.NOT_ASSESSED, "{hosts} answered {clients} with success; whether it arrived, only their logs tell."
+        ),
+        "open": Code(Severity.NOT_ASSESSED, "The logs of {clients} end right after the last request."),
+        "nothing": Code(
+            Severity.NOT_ASSESSED, "No request can be followed: there is no log of a client, and no ID that a host saw."
+        ),
+    },
+    tags=frozenset({"events", "client", "host", "path"}),
+    since="0.1",
+    references=("Microsoft: Guidelines for troubleshooting KMS", "Microsoft: Windows event log, table 11"),
+)
+
+_CODES = {
+    Fate.SUCCEEDED: "succeeded",
+    Fate.LOST_THERE: "lost_there",
+    Fate.LOST_BACK: "lost_back",
+    Fate.REFUSED: "refused",
+    Fate.COUNT_TOO_LOW: "count_too_low",
+    Fate.NOT_ACTIVATED: "not_activated",
+    Fate.NO_HOST: "no_host",
+    Fate.NOT_REACHED: "one_sided",
+    Fate.ANSWERED: "answered",
+    Fate.OPEN: "open",
+}
+_WITH_CODE = (Fate.REFUSED, Fate.NOT_ACTIVATED, Fate.NO_HOST)
+_WITHOUT_HOST = (Fate.SUCCEEDED, Fate.NO_HOST, Fate.OPEN)
+
+subjects = event_logs
+
+
+def ask(_subject: Subject, seen: Evidence) -> Iterator[Request]:  # type: ignore[type-arg]
+    """The logs; status files for clients without one; captures for how the same clients ended there."""
+    yield collected.logs(seen.target)
+    yield from collected.questions(seen.target)
+    if seen.target.captures:
+        yield captured.request(seen.target)
+
+
+def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
+    """One finding a fate and code."""
+    question = collected.logs(seen.target)
+    answer = seen[question]
+    machines = collected.machines(seen)
+    captures = seen[captured.request(seen.target)] if seen.target.captures else None
+    rows = correlation.rows(machines, answer, captures)
+    because: tuple[Request, ...] = (question, *collected.questions(seen.target))  # type: ignore[type-arg]
+    groups: dict[tuple[Fate, str], list[Correlation]] = {}
+    for row in rows:
+        code = (row.hresult if _is_failure(row.hresult) else row.host_hresult) if row.fate in _WITH_CODE else ""
+        groups.setdefault((row.fate, code), []).append(row)
+    for (fate, code), own in sorted(groups.items()):
+        args: dict[str, str | tuple[str, ...]] = {"clients": who([row.client for row in own])}
+        if fate not in _WITHOUT_HOST:
+            args["hosts"] = tuple(sorted({row.host for row in own if row.host})) or ("a host",)
+        if fate in _WITH_CODE:
+            args.update(code=code or "no code", meaning=codes.meaning(code) if code else "the event has none")
+        yield say(_CODES[fate], because, **args)
+    if not rows:
+        yield say("nothing", because)
+
+
+def _is_failure(code: str) -> bool:
+    return bool(code) and int(code, 16) >> 31 == 1

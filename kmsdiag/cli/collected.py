@@ -1,0 +1,133 @@
+"""Reading what others collected from the command line: files about machines, and event logs."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from kmsdiag.cli.bundles import Addition
+    from kmsdiag.evidence.collection import Event
+    from kmsdiag.model.collected import StatusAnswer
+    from kmsdiag.model.request import Status
+    from kmsdiag.model.target import GivenFile, Selection, StatusFile
+    from kmsdiag.sources.files import Source
+
+MOST_BYTES = 64 << 20
+"""Bytes of a text or JSON file that are read: the output of tools is small, and logs have formats of their own."""
+
+
+class Collected(NamedTuple):
+    """What the files came to: evidence, and (label, reason) of those that can't be used."""
+
+    additions: "tuple[Addition, ...]"
+    unusable: tuple[tuple[str, str], ...]
+
+
+class _Texts(NamedTuple):
+    """Files about machines, and the events that stand in them."""
+
+    answers: "dict[Status, StatusAnswer]"
+    texts: "list[tuple[GivenFile, str]]"
+    events: "list[tuple[GivenFile, Sequence[Event]]]"
+    unusable: list[tuple[str, str]]
+
+
+def read_collected(
+    texts: "Sequence[Source]",
+    logs: "Sequence[Source]",
+    selection: "Selection",
+    *,
+    collected_at: datetime.datetime | None = None,
+    jobs: int = 1,
+) -> Collected:
+    """Read files about machines, then event logs, whose requests are kept one by one for the machines of the former."""
+    from kmsdiag.cli.bundles import Addition
+    from kmsdiag.cli.captured import reading_progress
+    from kmsdiag.evidence.events import analyse_events
+    from kmsdiag.model.request import EventLogs
+
+    found = _texts(texts, collected_at)
+    additions = []
+    if found.answers:
+        files = tuple(sorted((one.file for one in found.answers), key=_order))
+        additions.append(Addition(found.answers, {"status": files}))
+    unusable = found.unusable
+    if logs or found.texts or found.events:
+        with reading_progress() as progress:
+            analysis = analyse_events(
+                logs,
+                selection,
+                details=_ids(found.answers.values()),
+                texts=found.texts,
+                collections=found.events,
+                jobs=jobs,
+                progress=progress,
+            )
+        unusable += analysis.unusable
+        if analysis.files:
+            question = EventLogs(files=analysis.files, selection=selection)
+            additions.append(Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted))
+    return Collected(tuple(additions), tuple(unusable))
+
+
+def _order(file: "StatusFile") -> tuple[str, str, str, str]:
+    return (file.label, file.machine, file.folder, file.hash)
+
+
+def _ids(answers: "Iterable[StatusAnswer]") -> frozenset[str]:
+    """Client machine IDs of the machines that files tell of."""
+    return frozenset(
+        one.lower()
+        for answer in answers
+        for state in answer.machines
+        for one in (state.client_machine_id, *(product.client_machine_id for product in state.products))
+        if one
+    )
+
+
+def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) -> _Texts:
+    from kmsdiag.evidence.status import read_status
+    from kmsdiag.model.request import Status
+    from kmsdiag.sources.files import describe, read_whole
+    from kmsdiag.sources.unpack import UnpackError
+
+    found = _Texts({}, [], [], [])
+    for source in sources:
+        try:
+            data = read_whole(source, MOST_BYTES)
+        except OSError as error:
+            found.unusable.append((source.label, f"it can't be read: {error.strerror or error}"))
+            continue
+        except UnpackError as error:
+            found.unusable.append((source.label, f"it can't be used: {error}"))
+            continue
+        if len(data) > MOST_BYTES:
+            why = f"it is larger than {MOST_BYTES >> 20} MiB: give event logs as .evtx, XML or CSV"
+            found.unusable.append((source.label, why))
+            continue
+        status = read_status(data, json=source.format.kind.value == "json")
+        if status.answer is not None:
+            found.answers[Status(file=_file(source, data, collected_at))] = status.answer
+        if status.text:
+            found.texts.append((describe(source), status.text))
+        if status.events:
+            found.events.append((describe(source), status.events))
+        if status.problem and not source.found:
+            found.unusable.append((source.label, status.problem))
+    return found
+
+
+def _file(source: "Source", data: bytes, collected_at: datetime.datetime | None) -> "StatusFile":
+    """A file as a run names it. What was read whole is told apart by all of its bytes."""
+    import hashlib
+
+    from kmsdiag.model.target import StatusFile
+
+    return StatusFile(
+        label=source.label,
+        size=len(data),
+        hash=hashlib.sha256(data).hexdigest()[:16],
+        machine=source.machine,
+        folder=source.folder,
+        collected_at=collected_at,
+    )

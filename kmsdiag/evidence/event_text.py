@@ -1,0 +1,205 @@
+"""Events in text: ``wevtutil qe /f:text``, ``Get-WinEvent | Format-List``, ``Get-EventLog``, and what people paste.
+
+A text may hold anything else around them: prompts, output of other tools, the quoting of mails. Labels are English;
+lists of values are known by their shape, and messages without a number by their English words.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from kmsdiag.evidence.event_json import RawEvent, event_of
+from kmsdiag.evidence.event_kinds import NOISE, READ, TEXT, Event, by_text, is_licensing
+from kmsdiag.evidence.event_xml import events_in
+from kmsdiag.knowledge.event_fields import FIELDS
+
+_QUOTE: Final = re.compile(r"\A(?:[>|][ \t]?)+")
+_EVENT: Final = re.compile(r"\s*Event\[[0-9]+\]:?\s*\Z")
+_LABEL: Final = re.compile(
+    r"\s*(?P<label>Log ?Name|Source|Provider ?Name|Provider|Date|Date and Time|Time ?Created|Time ?Generated|Event ?ID"
+    r"|Id|InstanceId|Computer|Machine ?Name|Description|Message|Event|Info)\s*:(?:\s+(?P<value>.*))?\Z",
+    re.IGNORECASE,
+)
+_OTHER_LABEL: Final = re.compile(
+    r"\s*(?:Task(?: ?Category)?|TaskDisplayName|Level|LevelDisplayName|Keywords?|KeywordsDisplayNames|User(?: ?Name)?"
+    r"|UserId|Opcode|OpcodeDisplayName|OpCode|Version|Qualifiers|RecordId|ProcessId|ThreadId|ProviderId|ContainerLog"
+    r"|MatchedQueryIds|Bookmark|Properties|ActivityId|RelatedActivityId|Index|EntryType|Category|CategoryNumber"
+    r"|ReplacementStrings|TimeWritten|UserName|Site|Container|Data|Event Xml|PS [^>]*>)\s*:.*\Z"
+)
+_SHORT: Final = re.compile(
+    r"\s*(?:Event(?: ID)?\s+)?(?P<number>[0-9]{3,5})\s*[:=|-]\s*(?P<info>0[xX][0-9a-fA-F]{1,8}\s*,.*)\Z"
+)
+_PIPES: Final = re.compile(
+    r"\s*(?P<log>[^|\n]{1,80}?)\s*\|\s*(?P<provider>[^|\n]{1,120}?)\s*\|\s*(?P<number>[0-9]{1,5})\s*\|\s*(?P<text>.*)\Z"
+)
+_LIST: Final = re.compile(r"\s*(0[xX][0-9a-fA-F]{1,8}\s*,.*)\Z")
+_EMBEDDED: Final = re.compile(r"<Event(?=[\s>])|^[ \t]*\{(?=\s*\")", re.MULTILINE)
+_LONGEST_EMBEDDED: Final = 1 << 16
+_MOST_EMBEDDED: Final = 20_000
+_LONGEST: Final = 4000
+_MOST: Final = 200_000
+_STARTS: Final = frozenset({"logname", "timecreated"})
+
+
+def read_text(text: str) -> list[RawEvent]:
+    """All activation events in a text, in its order; [] where there are none. Never raises.
+
+    Events as XML or JSON among other text are read too. Event Viewer copies an event as text with its XML below: it
+    counts once. Noise is read only where its provider is told: three digits after "Id:" are in every second text.
+    """
+    found, rest = _embedded(text)
+    known = {(event.number, event.text.strip()) for event in found}
+    for block in _blocks(rest):
+        found += (event for event in block.events() if (event.number, event.text) not in known)
+        if len(found) >= _MOST:
+            break
+    return found
+
+
+def _embedded(text: str) -> tuple[list[RawEvent], str]:
+    """Activation events that stand in a text as XML or JSON, and the text without them."""
+    found: list[RawEvent] = []
+    kept: list[str] = []
+    place = 0
+    for begin in itertools.islice(_EMBEDDED.finditer(text), _MOST_EMBEDDED):
+        if begin.start() < place:
+            continue
+        event, end = _xml_at(text, begin.start()) if begin[0].startswith("<") else _json_at(text, begin.end() - 1)
+        if event is not None and (event.number in READ or event.number in NOISE) and is_licensing(event.provider):
+            found.append(event)
+            kept.append(text[place : begin.start()])
+            place = end
+    return found, "".join([*kept, text[place:]])
+
+
+def _xml_at(text: str, begin: int) -> tuple[RawEvent | None, int]:
+    end = text.find("</Event>", begin, begin + _LONGEST_EMBEDDED)
+    events = events_in(text[begin : end + len("</Event>")]) if end > 0 else []
+    return (events[0] if events else None), end + len("</Event>")
+
+
+def _json_at(text: str, begin: int) -> tuple[RawEvent | None, int]:
+    try:
+        value, length = json.JSONDecoder().raw_decode(text[begin : begin + _LONGEST_EMBEDDED])
+    except (ValueError, RecursionError):
+        return None, begin
+    return (event_of(value) if isinstance(value, dict) else None), begin + length
+
+
+class _Block:
+    """The lines of one event so far."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.lines: list[str] = []
+        self.said = False
+        """A message was begun."""
+
+    def has(self, label: str) -> bool:
+        """Whether the label was met."""
+        return label in self.fields
+
+    def events(self) -> Iterator[RawEvent]:
+        """The event, where it is one that is read or known as noise."""
+        message = "\n".join(self.lines).strip()
+        number = 0
+        for name in ("eventid", "id", "instanceid"):
+            value = self.fields.get(name, "").split(" ")[0]
+            if value.isascii() and value.isdecimal() and len(value) <= 10:
+                number = int(value) & 0xFFFF
+                break
+        provider = self.fields.get("source") or self.fields.get("providername") or self.fields.get("provider") or ""
+        known = by_text(message)
+        if known and (number not in READ or not provider):
+            number = known
+        info = _joined(self.lines, FIELDS.get(number, 0))
+        if number in FIELDS and not info and not known and not is_certain(provider):
+            # The numbers 12288 to 12290 stand for other things elsewhere, and in most texts for nothing.
+            return
+        certain = is_certain(provider) or known
+        if number not in READ and not (number in NOISE and is_certain(provider)):
+            return
+        if not certain and not info and number != Event.ACTIVATION_FAILED:
+            return
+        time = next((self.fields[name] for name in _TIMES_IN_ORDER if self.fields.get(name)), "")
+        machine = self.fields.get("computer") or self.fields.get("machinename") or ""
+        yield RawEvent(number, time, machine, provider, info or message)
+
+
+_TIMES_IN_ORDER: Final = ("timecreated", "timegenerated", "date", "dateandtime")
+
+
+def is_certain(provider: str) -> bool:
+    """Whether a provider is told, and logs activation events."""
+    return bool(provider) and is_licensing(provider)
+
+
+def _joined(lines: list[str], count: int) -> str:
+    """The list of values, put together where it was wrapped; "" where there is none."""
+    for place, line in enumerate(lines):
+        found = _LIST.match(line)
+        if found is None:
+            continue
+        info = found[1].strip()
+        for following in lines[place + 1 : place + 6]:
+            more = following.strip()
+            if not more or (info.count(",") + 1 >= count and not info.endswith(",")):
+                break
+            # A console cuts anywhere: inside of a value there was no blank.
+            info += (" " if info.endswith(",") else "") + more
+        return info
+    return ""
+
+
+def _blocks(text: str) -> Iterator[_Block]:
+    """The text in blocks of which each may be an event."""
+    block = _Block()
+    for raw in text.splitlines():
+        line = _QUOTE.sub("", raw[:_LONGEST])
+        label = _LABEL.match(line)
+        name = re.sub(r"\s", "", label["label"]).lower() if label is not None else ""
+        short, pipes = _SHORT.match(line), _PIPES.match(line)
+        if short is not None and int(short["number"]) in FIELDS:
+            yield block
+            block = _Block()
+            block.fields["eventid"] = short["number"]
+            block.lines = [short["info"]]
+            yield block
+            block = _Block()
+        elif pipes is not None:
+            yield block
+            block = _Block()
+            block.fields = {"eventid": pipes["number"], "source": pipes["provider"]}
+            block.lines = [pipes["text"]]
+            yield block
+            block = _Block()
+        elif _EVENT.match(line):
+            yield block
+            block = _Block()
+        elif label is not None and name not in ("description", "message", "info", "event"):
+            # A label that comes again belongs to the next event.
+            if block.has(name) or (block.said and name in _STARTS) or (block.said and _is_list_in(block)):
+                yield block
+                block = _Block()
+            if not block.fields and not block.said:
+                # What stood before is no part of it.
+                block.lines.clear()
+            block.fields[name] = (label["value"] or "").strip()
+        elif label is not None:
+            block.said = True
+            if label["value"]:
+                block.lines.append(label["value"].strip())
+        elif not _OTHER_LABEL.match(line):
+            if TEXT.search(line) and _is_list_in(block):
+                yield block
+                block = _Block()
+            block.said = block.said or TEXT.search(line) is not None
+            block.lines.append(line.rstrip())
+            del block.lines[:-200]
+    yield block
+
+
+def _is_list_in(block: _Block) -> bool:
+    return any(_LIST.match(line) for line in block.lines)

@@ -1,0 +1,487 @@
+"""Activation paths, faults and figures as clients and hosts report them; :mod:`kmsdiag.path` joins them with the rest.
+
+What a client says of its last attempt (its events, else the output of a tool) decides, and where that is nothing its
+licence state does. A product that Active Directory activated, or whose key never asks a KMS host and is licensed, has
+no part in a path.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from kmsdiag import captured, collected, correlation
+from kmsdiag.collected import Machine
+from kmsdiag.fault import NOWHERE, Fault
+from kmsdiag.knowledge import codes, licences, limits
+from kmsdiag.knowledge.codes import REFUSALS, Layer
+from kmsdiag.knowledge.licences import Channel
+from kmsdiag.model.collected import HostState, ProductState
+from kmsdiag.model.correlation import Correlation, Fate
+from kmsdiag.model.events import EventsAnswer
+from kmsdiag.model.evidence import Evidence, Missing
+from kmsdiag.model.finding import Scalar
+from kmsdiag.model.fix import Fix
+from kmsdiag.model.outcome import Stage, State
+from kmsdiag.model.path import Basis, ClientCode, ClientGroup, Impact, Path, PathState, StageResult
+from kmsdiag.model.target import KMS_PORT, TargetError, join_host_port, parse_host
+
+Names = Mapping[tuple[str, int], Sequence[str]]
+"""Domains whose records name a target and port, by live questions, captures and lookups of tools."""
+
+
+class ClientEnd(NamedTuple):
+    """How one product of one client stands.
+
+    ``client`` is the machine's name, ``product`` the product's. ``state`` is unknown where nothing tells whether it can
+    activate. ``code`` is the HRESULT behind a failure, ``where`` what says so ("its event 12288 says"). ``host`` is the
+    target and port that it used or would use. ``outcome`` is a :class:`Fate`, or a word for a state without an attempt.
+    """
+
+    client: str
+    state: State
+    outcome: str
+    words: str
+    product: str = ""
+    code: str = ""
+    where: str = ""
+    host: tuple[str, int] | None = None
+    row: Correlation | None = None
+    status: str = ""
+    channel: str = ""
+    kind: str = ""
+
+
+class Reported(NamedTuple):
+    """What the files add to a diagnosis."""
+
+    paths: tuple[Path, ...]
+    faults: tuple[Fault, ...]
+    impact: tuple[Impact, ...]
+    ends: tuple[ClientEnd, ...]
+
+
+class _HostView(NamedTuple):
+    """A KMS host by its own account: a host key on a machine."""
+
+    machine: Machine
+    product: ProductState
+    state: HostState
+
+
+def report(seen: Evidence, known: Names) -> Reported:
+    """Paths, faults and figures of the collected files; ``known`` are the domains that name a target and port."""
+    try:
+        machines = collected.machines(seen)
+    except Missing:
+        machines = ()
+    events = collected.events_of(seen)
+    captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
+    rows = correlation.rows(machines, events, captures)
+    names = _with_lookups(known, machines)
+    ends = list(_ends(machines, rows))
+    hosts = _hosts(machines)
+    paths: list[Path] = []
+    faults: list[Fault] = []
+    ways: dict[tuple[str, str, int], list[ClientEnd]] = {}
+    for end in ends:
+        ways.setdefault(_key(end.host, names), []).append(end)
+    for view in hosts:
+        ways.setdefault(_key(_place(view), names), [])
+    for key, own in sorted(ways.items()):
+        views = [view for view in hosts if _is_target(view, key[1])]
+        path, broken = _path(key, own, views, events)
+        paths.append(path)
+        faults.extend(broken)
+    return Reported(tuple(paths), tuple(faults), tuple(_impact(ways)), tuple(ends))
+
+
+# ------------------------------------------------------------------------------------------------------ clients
+
+
+def _ends(machines: Sequence[Machine], rows: Iterable[Correlation]) -> Iterator[ClientEnd]:
+    """How every client stands: by its logs, and by its status files."""
+    by_name = {_short(row.client): row for row in rows}
+    told: set[str] = set()
+    for machine in machines:
+        for product, _part in machine.products():
+            end = _of_product(machine, product, by_name.get(_short(machine.name)))
+            if end is not None:
+                told.add(_short(machine.name))
+                yield end
+    for name, row in sorted(by_name.items()):
+        if name not in told:
+            yield _of_row(row, row.client, "", None)
+
+
+def _short(name: str) -> str:
+    return name.lower().partition(".")[0]
+
+
+def _of_product(machine: Machine, product: ProductState, row: Correlation | None) -> ClientEnd | None:
+    channel = licences.channel_of(product.channel, product.description)
+    name = product.name or product.activation_id
+    if product.in_use is False or channel is Channel.HOST or product.host is not None:
+        return None
+    if channel not in (Channel.CLIENT, Channel.UNKNOWN):
+        if product.status in (licences.LICENSED, -1) or product.permanent:
+            return None
+        return ClientEnd(
+            machine.name,
+            State.FAIL,
+            "other_channel",
+            "its key never asks a KMS host",
+            name,
+            status=licences.status_words(product.status),
+            channel=product.channel or channel.name.lower(),
+            kind=channel.value,
+        )
+    if product.ad_object or product.activation_type == "ad":
+        return None
+    host = _host_of(product)
+    if row is not None and row.fate not in (Fate.OPEN, Fate.ANSWERED):
+        return _of_row(row, machine.name, name, host)
+    return _of_status(machine, product, name, host)
+
+
+def _of_status(machine: Machine, product: ProductState, name: str, host: tuple[str, int] | None) -> ClientEnd | None:
+    """A client of which no attempt is logged: by what an attempt in the same text showed, else by its licence state."""
+    words = licences.status_words(product.status)
+    if product.result and int(product.result, 16) >> 31:
+        meaning = codes.meaning(product.result)
+        return ClientEnd(
+            machine.name, State.FAIL, "attempt_failed", meaning, name, product.result, "the tool's output", host
+        )
+    if product.status == licences.LICENSED or product.result:
+        words = "activated there and then" if product.result else words
+        return ClientEnd(machine.name, State.OK, "licensed", words, name, host=host)
+    if product.status in licences.GRACE:
+        return ClientEnd(machine.name, State.UNKNOWN, "grace", words, name, host=host)
+    if product.status < 0:
+        return None
+    reason = f"{words}, {product.reason}" if product.reason else words
+    return ClientEnd(machine.name, State.FAIL, "no_attempt", reason, name, host=host, status=reason)
+
+
+def _of_row(row: Correlation, client: str, product: str, host: tuple[str, int] | None) -> ClientEnd:
+    where = "event 12289" if row.fate in (Fate.COUNT_TOO_LOW, Fate.NOT_ACTIVATED) and row.count is not None else ""
+    return ClientEnd(
+        client,
+        row.fate.state,
+        row.fate.value,
+        row.fate.words,
+        product,
+        row.hresult if row.hresult and int(row.hresult, 16) >> 31 else row.host_hresult,
+        where or "event 12288",
+        _parsed(row.host) or host,
+        row,
+    )
+
+
+def _host_of(product: ProductState) -> tuple[str, int] | None:
+    if product.override_host:
+        return _parsed(product.override_host, product.override_port)
+    return _parsed(product.discovered_host, product.discovered_port) if product.discovered_host else None
+
+
+def _parsed(text: str, port: int = 0) -> tuple[str, int] | None:
+    """A host and port as logs and tools write them; None for what is none."""
+    try:
+        spec = parse_host(text)
+    except TargetError:
+        return None
+    return (spec.host, port or spec.port)
+
+
+# -------------------------------------------------------------------------------------------------------- hosts
+
+
+def _hosts(machines: Iterable[Machine]) -> list[_HostView]:
+    return [
+        _HostView(machine, product, product.host)
+        for machine in machines
+        for product, _part in machine.products()
+        if product.host is not None and product.in_use is not False
+    ]
+
+
+def _place(view: _HostView) -> tuple[str, int]:
+    return (view.machine.name.lower(), view.state.port or KMS_PORT)
+
+
+def _is_target(view: _HostView, target: str) -> bool:
+    return _short(view.machine.name) == _short(target) and target != NOWHERE
+
+
+_OFFICE_NEED: Final = limits.SERVER_THRESHOLD
+"""Office needs as many as Windows Server does (KMS activation planning)."""
+
+
+def _is_office(product: ProductState) -> bool:
+    office = (licences.OFFICE, licences.OFFICE_2010)
+    return product.application_id.lower() in office or "office" in product.name.lower()
+
+
+def _need(view: _HostView, clients: Sequence[ClientEnd], events: EventsAnswer | None) -> int:
+    """How many a host has to count before everybody who asks it activates, as far as it is known who asks."""
+    if _is_office(view.product):
+        return _OFFICE_NEED
+    needs = {end.row.required for end in clients if end.row is not None and end.row.required is not None}
+    for host in () if events is None else events.hosts:
+        if _short(host.host) == _short(view.machine.name):
+            needs |= {int(need) for need in host.needs}
+    if view.state.required:
+        needs.add(view.state.required)
+    return max(needs, default=limits.SERVER_THRESHOLD)
+
+
+# -------------------------------------------------------------------------------------------------------- paths
+
+
+def _with_lookups(known: Names, machines: Iterable[Machine]) -> Names:
+    """The same with what SRV lookups of tools, on the machines themselves, found."""
+    names: dict[tuple[str, int], list[str]] = {place: list(own) for place, own in known.items()}
+    for machine in machines:
+        for lookup in machine.lookups():
+            prefix, _dot, domain = lookup.name.lower().removesuffix(".").partition("._tcp.")
+            if lookup.kind == "SRV" and prefix == "_vlmcs":
+                for record in lookup.records:
+                    own = names.setdefault((record.target, record.port), [])
+                    if domain not in own:
+                        own.append(domain)
+    return names
+
+
+def _key(host: tuple[str, int] | None, names: Names) -> tuple[str, str, int]:
+    if host is None:
+        return (NOWHERE, NOWHERE, 0)
+    target, port = host
+    if (target, port) in names:
+        return (names[target, port][0], target, port)
+    # Tools may show a short name, and a host's own name has no port in it.
+    near = sorted(place for place in names if _short(place[0]) == _short(target) and "." not in target)
+    return (names[near[0]][0], *near[0]) if len(near) == 1 else (NOWHERE, target, port)
+
+
+def _path(
+    key: tuple[str, str, int], ends: Sequence[ClientEnd], views: Sequence[_HostView], events: EventsAnswer | None
+) -> tuple[Path, list[Fault]]:
+    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, views)]
+    states = {end.state for end in ends} - {State.UNKNOWN}
+    stages = tuple(_host_stage(view, ends, events) for view in views)
+    state, fails_at = PathState.UNKNOWN, None
+    if states == {State.OK}:
+        state = PathState.OK
+    elif states == {State.FAIL}:
+        state, fails_at = PathState.FAIL, _stage(faults)
+    elif states:
+        state = PathState.PARTIAL
+    elif any(stage.state is State.FAIL for stage in stages):
+        state, fails_at = PathState.FAIL, Stage.HOST
+    domain, target, port = key
+    return (
+        Path(
+            domain=domain,
+            target=target,
+            port=port,
+            state=state,
+            stages=stages,
+            fails_at=fails_at,
+            clients=_groups(ends),
+        ),
+        faults,
+    )
+
+
+def _stage(faults: Sequence[Fault]) -> Stage | None:
+    ranked = Counter({fault.stage: 0 for fault in faults})
+    for fault in faults:
+        ranked[fault.stage] += len(fault.clients)
+    return max(ranked, key=lambda stage: ranked[stage], default=None)
+
+
+def _groups(ends: Sequence[ClientEnd]) -> tuple[ClientGroup, ...]:
+    found: dict[tuple[str, State], list[str]] = {}
+    for end in ends:
+        own = found.setdefault((end.outcome, end.state), [])
+        if end.client not in own:
+            own.append(end.client)
+    return tuple(
+        ClientGroup(outcome, state, len(own), tuple(own[:3])) for (outcome, state), own in sorted(found.items())
+    )
+
+
+def _host_stage(view: _HostView, ends: Sequence[ClientEnd], events: EventsAnswer | None) -> StageResult:
+    if view.product.status not in (licences.LICENSED, -1):
+        return StageResult(stage=Stage.HOST, state=State.FAIL, outcome="not_activated", note="not activated")
+    count = view.state.count
+    if count is None or count <= 0:
+        note = "nobody asked" if count is not None else ""
+        return StageResult(stage=Stage.HOST, state=State.UNKNOWN, outcome="not_counted", note=note)
+    need = _need(view, ends, events)
+    if count < need:
+        note = f"{count} of {need}"
+        return StageResult(stage=Stage.HOST, state=State.FAIL, outcome="count_low", note=note)
+    return StageResult(stage=Stage.HOST, state=State.OK, outcome="counted", note=f"count {count}")
+
+
+# ------------------------------------------------------------------------------------------------------- faults
+
+
+def _host_faults(
+    key: tuple[str, str, int], ends: Sequence[ClientEnd], views: Sequence[_HostView], events: EventsAnswer | None
+) -> Iterator[Fault]:
+    domain, target, port = key
+    failing = tuple(dict.fromkeys(end.client for end in ends if end.state is State.FAIL))
+    for view in views:
+        stage = _host_stage(view, ends, events)
+        if stage.state is not State.FAIL:
+            continue
+        product = view.product.name or view.product.activation_id
+        args: dict[str, Scalar] = {"target": target, "port": port, "product": product}
+        if stage.outcome == "not_activated":
+            args["status"] = licences.status_words(view.product.status)
+        else:
+            args.update(count=view.state.count or 0, need=_need(view, ends, events))
+        yield Fault(f"host.{stage.outcome}", Stage.HOST, target, args, key, domain, clients=failing, reported=True)
+
+
+def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], views: Sequence[_HostView]) -> Iterator[Fault]:
+    """One fault for each way in which clients of a path ended badly."""
+    groups: dict[tuple[str, str, str], list[ClientEnd]] = {}
+    for end in ends:
+        if end.state is State.FAIL:
+            code = _cause_of(end)
+            if code == "answer.below_threshold" and any(view.state.count is not None for view in views):
+                # The host's own count says it, and better.
+                continue
+            groups.setdefault((code, end.code, _kept_apart(code, end)), []).append(end)
+    for (code, hresult, _apart), own in sorted(groups.items()):
+        yield _fault(key, code, hresult, own)
+
+
+def _kept_apart(code: str, end: ClientEnd) -> str:
+    if code == "client.not_activated":
+        return end.status
+    return f"{end.channel} {end.status}" if code == "client.other_channel" else ""
+
+
+def _cause_of(end: ClientEnd) -> str:
+    """The cause that a client's end stands for."""
+    match end.outcome:
+        case "other_channel":
+            return "client.other_channel"
+        case "no_attempt":
+            return "client.not_activated"
+        case Fate.LOST_THERE | Fate.LOST_BACK:
+            return f"request.{end.outcome}"
+        case Fate.NOT_REACHED if not end.code:
+            return "request.not_answered"
+        case Fate.NOT_ACTIVATED if not end.code:
+            return "answer.not_accepted"
+        case Fate.COUNT_TOO_LOW:
+            return "answer.below_threshold"
+    known = codes.find(end.code)
+    layer = known.layer if known is not None else Layer.PATH if end.code else Layer.UMBRELLA
+    if layer is Layer.HOST and end.code in REFUSALS:
+        return f"answer.{REFUSALS[end.code].name}"
+    if end.code == _NO_ADDRESS:
+        return "name.client_says"
+    return _BY_LAYER[layer]
+
+
+_NO_ADDRESS: Final = "0x80072AF9"
+_BY_LAYER: Final = {
+    Layer.NAME: "srv.client_says",
+    Layer.DNS: "srv.client_says",
+    Layer.PATH: "tcp.client_says",
+    Layer.UMBRELLA: "client.contacted_none",
+    Layer.HOST: "answer.refused",
+    Layer.COUNT: "answer.below_threshold",
+    Layer.CLIENT_KEY: "client.key",
+    Layer.HOST_KEY: "client.key",
+    Layer.PUBLISHING: "srv.client_says",
+    Layer.NOT_KMS: "client.key",
+    Layer.INFORMATION: "client.not_activated",
+}
+
+
+def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[ClientEnd]) -> Fault:
+    domain, target, port = key
+    first = ends[0]
+    known = codes.find(hresult)
+    stage = Stage(code.partition(".")[0])
+    args: dict[str, Scalar] = {
+        "target": "the host" if target == NOWHERE else target,
+        "address": "the host" if target == NOWHERE else target,
+        "port": port or KMS_PORT,
+        "code": hresult or "no code",
+        "hresult": hresult or "no code",
+        "decoded": codes.decode(hresult) or "not decoded",
+        "meaning": codes.meaning(hresult) if hresult else first.words,
+        "where": f"says {first.where}",
+        "cause": _sentence(known.causes) if known is not None else "",
+        "status": first.status,
+        "channel": first.channel,
+        "kind": first.kind,
+        "product": first.product or "The product",
+    }
+    if domain != NOWHERE:
+        args.update(zone=domain, name=f"_vlmcs._tcp.{domain}")
+    if first.row is not None:
+        args["count"] = "an unknown number" if first.row.count is None else first.row.count
+        args["required"] = "more" if first.row.required is None else first.row.required
+    clients = tuple(dict.fromkeys(end.client for end in ends))
+    shown = ClientCode(hresult, Basis.OBSERVED) if hresult else None
+    on_screen = code.startswith("client.") or first.where == "the tool's output"
+    fixes: tuple[Fix, ...] = known.fixes if known is not None else ()
+    if code.startswith("answer.") and hresult in REFUSALS:
+        # A host that is not known can't stand in a command.
+        fixes = tuple(one for one in REFUSALS[hresult].fixes if target != NOWHERE or "{target}" not in one.command)
+    return Fault(
+        code,
+        stage,
+        f"{target} {hresult} {_kept_apart(code, first)}".strip(),
+        args,
+        key,
+        domain,
+        clients=clients,
+        attempts=sum(1 if end.row is None else end.row.attempts for end in ends),
+        reported=True,
+        screen=shown if on_screen else None,
+        event=None if on_screen else shown,
+        fixes=fixes,
+    )
+
+
+def _sentence(causes: Sequence[str]) -> str:
+    """The likeliest causes as a sentence."""
+    return f"Likely: {'; or '.join(causes[:2])}." if causes else ""
+
+
+# ------------------------------------------------------------------------------------------------------ figures
+
+
+def _impact(ways: Mapping[tuple[str, str, int], Sequence[ClientEnd]]) -> Iterator[Impact]:
+    """Clients by how they ended, for each domain, and for each host that no domain names."""
+    groups: dict[str, tuple[dict[str, State], set[str]]] = {}
+    for (domain, target, port), ends in ways.items():
+        host = "no host known" if target == NOWHERE else join_host_port(target, port)
+        label = host if domain == NOWHERE else domain
+        states, hosts = groups.setdefault(label, ({}, set()))
+        hosts.add(f"{target}:{port}")
+        for end in ends:
+            if end.state is not State.UNKNOWN and states.get(end.client) is not State.FAIL:
+                states[end.client] = end.state
+    for label, (states, hosts) in sorted(groups.items()):
+        if states:
+            failed = sum(state is State.FAIL for state in states.values())
+            share = captured.share(failed, len(states))
+            yield Impact(
+                domain=label,
+                hosts=len(hosts),
+                first_pick_dead=share,
+                delayed=0.0,
+                fails=share,
+                basis=Basis.OBSERVED,
+                clients=len(states),
+            )

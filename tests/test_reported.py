@@ -1,0 +1,259 @@
+"""Paths, faults and the verdict from what clients and hosts report, alone and joined with all else."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kmsdiag.knowledge.reported_causes import REPORTED
+from kmsdiag.model.collected import MachineState, NetworkState, ToolLookup
+from kmsdiag.model.events import AttemptEnd
+from kmsdiag.model.outcome import DnsOutcome, Stage, State, TcpOutcome
+from kmsdiag.model.path import Basis, PathState, VerdictState
+from kmsdiag.model.report import Report
+from kmsdiag.registry import Registry
+from tests.conftest import AT, World, record
+from tests.states import (
+    CMID,
+    KMS1,
+    OTHER,
+    attempt,
+    client,
+    client_log,
+    host,
+    host_log,
+    logs,
+    product,
+    request,
+    requester,
+)
+
+FAILED, SENT = AttemptEnd.FAILED, AttemptEnd.NOT_ANSWERED
+NO_CHECKS = Registry(())
+
+
+def report(world: World) -> Report:
+    """What paths alone make of a world."""
+    return world.report(NO_CHECKS)
+
+
+def reported_worlds() -> Iterator[tuple[str, World]]:
+    """For each cause that clients and hosts report, a world that has it and no other."""
+
+    def failed(hresult: str, **fields: Any) -> World:
+        return World().events(logs(client_log(attempt(FAILED, hresult=hresult, **fields))))
+
+    yield "srv.client_says", failed("0x8007232B", host="")
+    yield "srv.client_says", failed("0x8007007B", host="")
+    yield "name.client_says", failed("0x80072AF9")
+    yield "tcp.client_says", failed("0x800706BA")
+    yield "request.not_answered", World().events(logs(client_log(attempt(SENT))))
+    yield "answer.not_accepted", World().events(logs(client_log(attempt(AttemptEnd.NOT_ACTIVATED))))
+    yield "client.contacted_none", failed("0xC004F074")
+    yield "client.contacted_none", World().status("a.txt", client(status=5, result="0xC004F074"))
+    yield "client.key", failed("0xC004F069")
+    yield "client.not_activated", World().status("a.txt", client(status=5, reason="0xC004F056", never_asked=True))
+    retail = client(status=5, description="Windows(R) Operating System, RETAIL channel", discovered_host="")
+    yield "client.other_channel", World().status("a.txt", retail)
+    yield "host.not_activated", World().status("a.txt", host(status=5))
+    yield "host.count_low", World().status("a.txt", host(count=2))
+    yield "request.lost_there", World().events(logs(client_log(attempt(SENT)), hosts=(host_log(),)))
+    found = requester(request())
+    yield "request.lost_back", World().events(logs(client_log(attempt(SENT)), hosts=(host_log(),), requesters=(found,)))
+
+
+WORLDS = list(reported_worlds())
+
+
+def test_every_cause_that_is_reported_has_a_world() -> None:
+    assert {code for code, _world in WORLDS} == set(REPORTED)
+
+
+@pytest.mark.parametrize(("code", "world"), WORLDS, ids=[f"{code}-{n}" for n, (code, _world) in enumerate(WORLDS)])
+def test_each_cause_is_said_in_words_that_can_be_read(code: str, world: World) -> None:
+    found = report(world)
+    (cause,) = found.verdict.causes
+    assert (cause.code, cause.stage) == (code, Stage(code.partition(".")[0]))
+    assert found.verdict.state is VerdictState.BROKEN
+    for text in (cause.headline, cause.text, *(fix.text for fix in cause.fixes)):
+        assert "{" not in text
+        assert "  " not in text
+        assert text == text.strip()
+    assert cause.fixes
+    assert not cause.headline.endswith(".")
+    assert cause.text.endswith(".")
+
+
+def test_a_refusal_is_the_same_cause_as_in_captures() -> None:
+    found = report(World().events(logs(client_log(attempt(FAILED, hresult="0xC004F042")))))
+    (cause,) = found.verdict.causes
+    assert cause.code == "answer.other_product"
+    assert cause.headline == "kms1.contoso.example refuses (0xC004F042): its key is for other products"
+    assert "1 client (pc17.contoso.example)" in cause.text
+    assert (cause.event, cause.screen) != (None, None)
+    assert cause.event is not None
+    assert (cause.event.code, cause.event.basis) == ("0xC004F042", Basis.OBSERVED)
+
+
+class TestClients:
+    def test_a_licensed_client_works(self) -> None:
+        found = report(World().status("a.txt", client()))
+        assert found.verdict.state is VerdictState.HEALTHY
+        assert found.verdict.headline == "The only client is activated."
+        (path,) = found.paths
+        assert (path.domain, path.target, path.port, path.state) == ("–", KMS1, 1688, PathState.OK)
+        (group,) = path.clients
+        assert (group.state, group.count, group.examples) == (State.OK, 1, ("pc17.contoso.example",))
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"ad_object": "contoso activation"},
+            {"description": "Windows(R) Operating System, VOLUME_MAK channel"},
+            {"description": "Windows(R) Operating System, OEM_DM channel", "permanent": True},
+            {"in_use": False, "status": 0},
+        ],
+    )
+    def test_what_never_asks_a_host_has_no_path(self, fields: dict[str, Any]) -> None:
+        found = report(World().status("a.txt", client(**fields)))
+        assert (found.paths, found.verdict.causes, found.verdict.state) == ((), (), VerdictState.UNKNOWN)
+        assert found.verdict.headline == "No machine that activates by KMS is seen."
+
+    def test_a_grace_period_tells_neither(self) -> None:
+        found = report(World().status("a.txt", client(status=2)))
+        assert found.verdict.state is VerdictState.UNKNOWN
+        assert found.verdict.headline == "Of 1 client nothing tells whether it activates."
+
+    def test_its_last_attempt_counts_more_than_its_licence(self) -> None:
+        world = World().status("a.txt", client()).events(logs(client_log(attempt(FAILED, hresult="0x800706BA"))))
+        assert [cause.code for cause in report(world).verdict.causes] == ["tcp.client_says"]
+
+    def test_one_of_two_products(self) -> None:
+        office = product(name="Office 16", activation_id="office", status=5, reason="0xC004F056", discovered_host="")
+        state = client()
+        machine = MachineState(name=state.name, products=(*state.products, office), collected_at=AT)
+        found = report(World().status("a.txt", machine))
+        assert found.verdict.state is VerdictState.DEGRADED
+        assert found.verdict.headline == "The only client is not activated."
+
+    def test_many_clients_are_one_cause(self) -> None:
+        clients = [client(f"pc{n}", status=5, reason="0xC004F056") for n in range(5)]
+        world = World()
+        for number, one in enumerate((*clients, client("pc9"))):
+            world.status(f"{number}.txt", one)
+        found = report(world)
+        assert found.verdict.headline == "5 of 6 clients are not activated."
+        (cause,) = found.verdict.causes
+        assert cause.headline.startswith("5 clients (pc0 and 4 more): not activated")
+        (impact,) = found.verdict.impact
+        assert (impact.fails, impact.clients, impact.basis) == (0.8333, 6, Basis.OBSERVED)
+
+    def test_an_override_leads_to_its_host(self) -> None:
+        state = client(override_host="kms-old.contoso.example", override_port=1689, discovered_host="")
+        (path,) = report(World().status("a.txt", state)).paths
+        assert (path.target, path.port) == ("kms-old.contoso.example", 1689)
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        ("count", "state"), [(50, State.OK), (5, State.OK), (4, State.FAIL), (0, State.UNKNOWN), (-1, State.UNKNOWN)]
+    )
+    def test_a_count(self, count: int, state: State) -> None:
+        (path,) = report(World().status("a.txt", host(count=count))).paths
+        (stage,) = path.stages
+        assert (stage.stage, stage.state) == (Stage.HOST, state)
+
+    def test_windows_clients_that_ask_need_25(self) -> None:
+        world = World().status("a.txt", host(count=12)).events(logs(hosts=(host_log(needs={"5": 8, "25": 4}),)))
+        (cause,) = report(world).verdict.causes
+        assert (cause.code, cause.headline) == (
+            "host.count_low",
+            "KMS host kms1.contoso.example has counted 12, and 25 are needed",
+        )
+
+    def test_what_the_client_says_of_the_count_is_said_once(self) -> None:
+        low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)
+        world = World().status("a.txt", host(count=12)).events(logs(client_log(low)))
+        assert [cause.code for cause in report(world).verdict.causes] == ["host.count_low"]
+        alone = World().events(logs(client_log(low)))
+        (cause,) = report(alone).verdict.causes
+        assert (cause.code, cause.headline) == (
+            "answer.below_threshold",
+            "kms1.contoso.example has too low a count: 12 of 25",
+        )
+
+    def test_an_office_host_needs_5(self) -> None:
+        state = host(count=7)
+        key = state.products[0]
+        office = MachineState(
+            name=KMS1,
+            products=(type(key)(name="Office 16, KMSHost edition", status=1, host=key.host),),
+        )
+        world = World().status("a.txt", office).events(logs(hosts=(host_log(needs={"25": 4}),)))
+        assert report(world).verdict.causes == ()
+
+
+class TestJoined:
+    def live(self, outcome: TcpOutcome) -> World:
+        world = World("contoso.example").srv(record("kms1")).name("kms1", "10.1.0.8").tcp("10.1.0.8", outcome)
+        return world.rpc("10.1.0.8") if outcome is TcpOutcome.OPEN else world
+
+    def test_a_client_explains_and_is_explained_by_a_live_question(self) -> None:
+        """0xC004F074 on the client, and the silent host behind it: one cause."""
+        world = self.live(TcpOutcome.TIMEOUT).events(logs(client_log(attempt(FAILED, hresult="0xC004F074"))))
+        found = report(world)
+        (path,) = found.paths
+        assert (path.domain, path.target, path.state) == ("contoso.example", KMS1, PathState.FAIL)
+        assert [group.count for group in path.clients] == [1]
+        assert [cause.code for cause in found.verdict.causes] == ["tcp.timeout"]
+
+    def test_what_a_client_meets_later_is_no_contradiction(self) -> None:
+        found = report(self.live(TcpOutcome.OPEN).events(logs(client_log(attempt(FAILED, hresult="0xC004F06C")))))
+        (path,) = found.paths
+        assert (path.state, path.fails_at, path.note) == (PathState.FAIL, Stage.ANSWER, "")
+        assert [cause.code for cause in found.verdict.causes] == ["answer.clock"]
+
+    def test_works_from_here_and_not_for_the_client(self) -> None:
+        found = report(self.live(TcpOutcome.OPEN).events(logs(client_log(attempt(FAILED, hresult="0x800706BA")))))
+        assert found.paths[0].note == "it works from here; by their own account 1 of 1 client do not get there"
+        assert found.verdict.headline.endswith("; by their own account the only client is not activated.")
+
+    def test_fails_from_here_and_activated_the_client(self) -> None:
+        found = report(self.live(TcpOutcome.TIMEOUT).status("a.txt", client()))
+        assert found.paths[0].state is PathState.PARTIAL
+        assert found.paths[0].note == "it fails at stage tcp; by their own account 1 of 1 client were activated by it"
+
+    def test_a_host_by_its_short_name(self) -> None:
+        found = report(self.live(TcpOutcome.OPEN).status("a.txt", host("KMS1", count=2)))
+        (path,) = found.paths
+        assert [stage.note for stage in path.stages if stage.stage is Stage.HOST] == ["2 of 5"]
+
+    def test_lookups_of_tools_name_the_domain(self) -> None:
+        lookup = ToolLookup(
+            tool="nslookup",
+            name="_vlmcs._tcp.contoso.example",
+            kind="SRV",
+            outcome=DnsOutcome.ANSWERED,
+            records=(record("kms1"),),
+        )
+        network = MachineState(name="pc17.contoso.example", network=NetworkState(lookups=(lookup,)))
+        (path,) = report(World().status("a.txt", client()).status("b.txt", network)).paths
+        assert path.domain == "contoso.example"
+
+
+def test_gaps_leave_the_rest() -> None:
+    """A file that was not read takes nothing from what the others say of their own attempts."""
+    world = World().status("a.txt", client()).status("b.txt", reason="not read").events(logs(client_log(attempt())))
+    found = report(world)
+    assert found.verdict.state is VerdictState.HEALTHY
+    assert found.collected is not None
+    assert found.collected.products == ()
+
+
+def test_an_id_that_two_machines_share_names_neither() -> None:
+    world = World().status("a.txt", client("pc1")).status("b.txt", client("pc2", client_machine_id=CMID))
+    world.status("c.txt", client("", client_machine_id=OTHER)).status("d.txt", client("", client_machine_id=CMID))
+    found = report(world)
+    assert found.collected is not None
+    assert sorted(row.machine for row in found.collected.products) == [CMID, OTHER, "pc1", "pc2"]
+    assert [row.assumed for row in found.collected.products].count(True) == 2
