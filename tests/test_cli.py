@@ -14,6 +14,7 @@ import pytest
 
 from kmsdiag import bundle as bundles
 from kmsdiag.cli import main
+from kmsdiag.evidence.windows_script import COLLECTOR
 from kmsdiag.lab.dns import DnsBehaviour, DnsServer
 from kmsdiag.lab.rpc import Behaviour, RpcHost
 from kmsdiag.registry import discover
@@ -577,13 +578,33 @@ class TestCatalogue:
         assert main(["schema", kind]) == 0
         assert json.loads(capsys.readouterr().out)["title"] == f"kmsdiag {kind}"
 
+    def test_collect_script(self, capsys: Capture, tmp_path: Path) -> None:
+        assert main(["collect-script"]) == 0
+        out = capsys.readouterr().out
+        assert out == COLLECTOR
+        file = tmp_path / "kmsdiag-collect.ps1"
+        assert main(["collect-script", "-o", str(file)]) == 0
+        assert (file.read_text(encoding="ascii"), capsys.readouterr()) == (COLLECTOR, ("", ""))
+        assert main(["collect-script", "-o", str(tmp_path / "none" / "x.ps1")]) == 2
+        assert "there is no folder" in capsys.readouterr().err
+
     def test_demo_list(self, capsys: Capture) -> None:
         assert main(["demo", "--list"]) == 0
         assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(NAMES)
 
     @pytest.mark.parametrize(
         "command",
-        [[], ["check"], ["analyze"], ["schema"], ["demo"], ["checks"], ["checks", "list"], ["checks", "show"]],
+        [
+            [],
+            ["check"],
+            ["analyze"],
+            ["schema"],
+            ["collect-script"],
+            ["demo"],
+            ["checks"],
+            ["checks", "list"],
+            ["checks", "show"],
+        ],
     )
     @pytest.mark.parametrize("option", ["--help", "-h"])
     def test_help(self, command: list[str], option: str, capsys: Capture) -> None:

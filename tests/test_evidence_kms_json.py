@@ -261,7 +261,9 @@ def test_counters_of_several_host_keys_are_their_own() -> None:
 
 def test_a_host_without_a_product_is_kept() -> None:
     found = one(service(**HOSTING))
-    assert found.products == (ProductState(name="", source="SoftwareLicensingService", host=STATE),)
+    assert found.products == (
+        ProductState(name="", source="SoftwareLicensingService", windows_rearms=1000, host=STATE),
+    )
 
 
 @pytest.mark.parametrize("count", [-1, 4294967295, "-1"])
@@ -270,6 +272,75 @@ def test_a_count_of_minus_one_means_that_nobody_has_asked(count: object) -> None
     host = found.products[0].host
     assert host is not None
     assert (host.count, host.required) == (-1, None)
+
+
+# ------------------------------------------------------------------------------------------------------- OSLicense
+
+
+def test_get_kmslicenseinfo_of_a_client() -> None:
+    counters = [name for name in HOSTING if name.endswith(("Requests", "Count"))]
+    found = one(
+        {
+            "KeyManagementServiceMachine": None,
+            "KeyManagementServicePort": 0,
+            "KeyManagementServiceLookupDomain": "branch.example",
+            "KeyManagementServiceHostCaching": True,
+            "IsKeyManagementServiceMachine": 0,
+            "VLActivationInterval": 120,
+            "VLRenewalInterval": 10_080,
+            "DiscoveredKeyManagementServiceMachineName": "KMS1.contoso.example",
+            "DiscoveredKeyManagementServiceMachinePort": 1688,
+            **dict.fromkeys(counters, "N/A"),
+        }
+    )
+    assert (found.sources, found.lookup_domain, found.caching) == (("OSLicense",), "branch.example", True)
+    assert found.products == (
+        ProductState(
+            name="",
+            source="SoftwareLicensingService",
+            discovered_host="kms1.contoso.example",
+            discovered_port=1688,
+            activation_interval_min=120,
+            renewal_interval_min=10_080,
+        ),
+    )
+    assert found.notes == ()
+
+
+def test_get_kmslicenseinfo_of_a_host() -> None:
+    found = one({name: value for name, value in HOSTING.items() if name != "RequiredClientCount"})
+    assert found.sources == ("OSLicense",)
+    assert [one.host for one in found.products] == [msgspec.structs.replace(STATE, required=None)]
+
+
+def test_get_oslicenseinfo() -> None:
+    data = product(
+        LicenseStatus="Lizenziert",
+        LicenseStatusReason="0x4004F401",
+        EvaluationEndDate=None,
+        GracePeriodRemaining="Unlimited",
+        RemainingSkuReArmCount="N/A",
+        Version="10.0.26100.1",
+        ClientMachineID=CMID,
+        RemainingWindowsReArmCount=1000,
+    )
+    data["ActivationID"] = data.pop("ID")
+    found = one(data)
+    assert found.sources == ("OSLicense",)
+    assert (found.client_machine_id, found.system, found.overrides) == (CMID, "10.0.26100.1", ())
+    (shown,) = found.products
+    assert (shown.activation_id, shown.status, shown.reason, shown.grace_minutes) == (SKU, -1, "0x4004F401", 0)
+    assert (shown.product_rearms, shown.windows_rearms) == (None, 1000)
+    assert found.notes == ("the document: LicenseStatus is 'Lizenziert'",)
+
+
+def test_what_the_service_says_completes_the_only_product_of_windows() -> None:
+    bare = product(DiscoveredKeyManagementServiceMachineName=None, VLActivationInterval=None)
+    told = service(DiscoveredKeyManagementServiceMachineName="kms2", VLActivationInterval=60, VLRenewalInterval=70)
+    (shown,) = one([bare, told]).products
+    assert (shown.discovered_host, shown.activation_interval_min, shown.renewal_interval_min) == ("kms2", 60, 10_080)
+    first, _second = one([bare, {**bare, "ID": "other"}, told]).products
+    assert (first.discovered_host, first.activation_interval_min) == ("", 0)
 
 
 # ------------------------------------------------------------------------------------------------ what is not told

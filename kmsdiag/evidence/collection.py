@@ -16,7 +16,6 @@ from kmsdiag.evidence.json_fields import Fields, parse_time
 from kmsdiag.evidence.names import addresses, suffix
 from kmsdiag.evidence.notes import bounded
 from kmsdiag.evidence.records import Row
-from kmsdiag.knowledge.licences import WINDOWS
 from kmsdiag.model.collected import (
     CachedHost,
     HostSettings,
@@ -125,13 +124,6 @@ def read(data: object) -> list[MachineState]:
     notes: list[str] = []
     service = licensing.service(licensing.known(top.object("service").data), "service", top.problems)
     products = _products(top)
-    if service.windows_rearms is not None:
-        products = [
-            msgspec.structs.replace(one, windows_rearms=service.windows_rearms)
-            if one.application_id == WINDOWS
-            else one
-            for one in products
-        ]
     unread = sum(one is None for one in _events(data))
     if unread:
         notes.append(f"{unread:,} events could not be read")
@@ -141,7 +133,7 @@ def read(data: object) -> list[MachineState]:
             name=_name(identity, common.primary_suffix),
             sources=(SOURCE,),
             system=_system(identity),
-            products=licensing.with_host(products, service.host),
+            products=licensing.with_service(products, service),
             overrides=tuple(dict.fromkeys(common.kms.overrides)),
             lookup_domain=common.kms.lookup_domain,
             caching=common.kms.caching,

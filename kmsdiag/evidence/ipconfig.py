@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 from kmsdiag.evidence.names import LIST_LIMIT, addresses, suffix, suffixes
 from kmsdiag.model.collected import NetworkState
 
-_ENTRY: Final = re.compile(r"^([^:]{1,60}?)[ .]*\.[ .]*:\s*(.*)$")
-_DOTTED: Final = re.compile(r"(?:\. ){3,}[. ]*:")
+_LONG_LABEL: Final = re.compile(r"^[^:]*\bDNS\b[^:]{0,60}:(?:\s|$)")
+"""A label that left no room for dots; the connection's suffix is one in many languages."""
+
+_LABEL_LIMIT: Final = 60
 _ADAPTER: Final = re.compile(r"^[^.:]{3,120}:$")
 _NAME: Final = re.compile(r"^[\w-]+(?:\.[\w-]+)*\.?$")
 _HOST: Final = re.compile(r"^[\w-]{1,63}$")
@@ -55,18 +57,23 @@ def read(rows: Sequence[str]) -> list[Settings]:
     found: list[Settings] = []
     blocks: list[_Block] = []
     for line in rows:
-        entry = _ENTRY.match(line) if _DOTTED.search(line) else None
-        if entry is not None:
-            label = entry[1].strip(" .")
+        head, _colon, value = line.partition(":")
+        label = head.rstrip(" .")
+        if _is_entry(head, label) or (blocks and blocks[-1].title and _LONG_LABEL.match(line)):
             if _is_host(label) or not blocks:
                 found += _settings(blocks)
                 blocks = [_Block("")]
-            blocks[-1].entries.append((label, [entry[2].strip()]))
+            blocks[-1].entries.append((label, [value.strip()]))
         elif blocks and _ADAPTER.match(line):
             blocks.append(_Block(line))
         elif blocks and blocks[-1].entries and _goes_on(line):
             blocks[-1].entries[-1][1].append(line)
     return found + _settings(blocks)
+
+
+def _is_entry(head: str, label: str) -> bool:
+    """Whether what stands before a colon is a label with dots up to it."""
+    return ". ." in head[len(label) :] and head.rstrip().endswith(".") and 0 < len(label) <= _LABEL_LIMIT
 
 
 def _is_host(label: str) -> bool:
@@ -75,7 +82,9 @@ def _is_host(label: str) -> bool:
 
 def _goes_on(line: str) -> bool:
     """Whether a line without a label can be one more value: an address or a suffix."""
-    return bool(addresses([_bare(line)]) or (_NAME.match(line) and "." in line))
+    if "." not in line and ":" not in line:
+        return False
+    return _NAME.match(line) is not None or bool(addresses([_bare(line)]))
 
 
 def _bare(text: str) -> str:

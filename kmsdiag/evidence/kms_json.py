@@ -17,15 +17,14 @@ from kmsdiag.evidence import collection, licensing, net_json, records
 from kmsdiag.evidence.escape import ascii_text
 from kmsdiag.evidence.notes import bounded
 from kmsdiag.evidence.records import Row
-from kmsdiag.knowledge.licences import WINDOWS
 from kmsdiag.model.collected import MachineState, NetworkState, PortTest, ProductState
 
 MOST_CHARACTERS: Final = 256 << 20
 DEEPEST: Final = 100
 """Objects and lists inside each other; ConvertTo-Json itself writes at most 100."""
 
-MOST_OBJECTS: Final = 500_000
-MOST_MACHINES: Final = 20_000
+MOST_OBJECTS: Final = 2_000_000
+MOST_MACHINES: Final = 100_000
 MOST_PRODUCTS: Final = 2000
 """Products kept of one machine; slmgr /dlv all shows some hundred."""
 
@@ -158,7 +157,7 @@ def read(data: object) -> list[MachineState]:
     found: dict[str, _Found] = {}
     states: list[MachineState] = []
     for number, one in enumerate(_objects(data)):
-        if number >= MOST_OBJECTS or len(found) >= MOST_MACHINES:
+        if number >= MOST_OBJECTS or len(found) > MOST_MACHINES:
             _of(found, "").notes.append(f"only the first {number:,} objects were read")
             break
         if collection.is_collection(one.data):
@@ -254,6 +253,9 @@ def _take_licensing(one: _Object, found: _Found) -> None:
             return
         product = licensing.product(data, one.where, found.notes, kind or licensing.PRODUCT)
         found.products.setdefault(product)
+        if product.client_machine_id:
+            # OSLicense joins product and service; whose the override is it does not say.
+            found.services.append(licensing.service(data, one.where, [])._replace(override=None, host=None))
     elif licensing.is_service(data):
         found.sources.setdefault("CIM" if kind or _NOISE & one.lower.keys() else _source(one.data))
         found.services.append(licensing.service(data, one.where, found.notes))
@@ -274,26 +276,22 @@ def _class_of(lower: Mapping[str, Any]) -> str:
 
 
 def _source(data: Mapping[str, Any]) -> str:
-    """The module's objects have no class; a selection of properties from CIM looks the same, unless it says more."""
-    return "OSLicense" if any("OSLicense" in str(value)[:200] for value in (*data.keys(), *data.values())) else "CIM"
+    """The module's objects have no class, nor has a selection of properties from CIM; names tell them apart mostly."""
+    names = {name.lower() for name in data}
+    of_module = "keymanagementservicetotalrequests" in names and not {"version", "clientmachineid"} & names
+    return "OSLicense" if of_module or "activationid" in names else "CIM"
 
 
 def _state(found: _Found) -> MachineState:
     products = tuple(found.products)
     for service in found.services:
-        products = licensing.with_host(products, service.host)
+        products = licensing.with_service(products, service)
     lookups, notes = records.lookups(found.rows, "Resolve-DnsName")
     network = NetworkState(lookups=records.merged(lookups), ports=tuple(found.ports))
     services = found.services
     ids = dict.fromkeys(one.client_machine_id for one in services if one.client_machine_id)
     if len(ids) > 1:
         notes.append(f"several client machine IDs: {', '.join(ids)}")
-    rearms = [one.windows_rearms for one in services if one.windows_rearms is not None]
-    if rearms:
-        products = tuple(
-            msgspec.structs.replace(one, windows_rearms=rearms[0]) if one.application_id == WINDOWS else one
-            for one in products
-        )
     return MachineState(
         name=found.name,
         sources=tuple(found.sources),

@@ -1,8 +1,9 @@
 """Objects of the licensing service's classes, as JSON has them: SoftwareLicensingService and SoftwareLicensingProduct.
 
-The PowerShell module OSLicense keeps the names of the classes' properties. Numbers may be texts, enumerations may be
-names, missing properties mean that nothing is told. 4294967295 is how an unsigned property says -1: not set.
-Sources: Microsoft, SoftwareLicensingProduct and SoftwareLicensingService classes.
+The PowerShell module OSLicense keeps the names of the classes' properties (but ``ActivationID``), joins product and
+service in one object, and writes words for what is not set; its LicenseStatus is translated. Numbers may be texts,
+enumerations may be names, missing properties mean that nothing is told. 4294967295 is how an unsigned property says -1:
+not set. Sources: Microsoft, SoftwareLicensingProduct and SoftwareLicensingService classes, OSLicense module.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,10 @@ _PROPERTIES: Final = (
     "Version",
 )
 _SPELLINGS: Final = {name.lower(): name for name in _PROPERTIES}
+_SPELLINGS["activationid"] = "ID"
+_NOTHING: Final = frozenset({"n/a", "not set", "unlimited", "no limit"})
+"""What OSLicense writes where nothing is set."""
+
 _OWN: Final = frozenset(_PROPERTIES) - {"ID", "Name", "Description", "Version"}
 """Properties that no other kind of object has."""
 
@@ -103,6 +108,7 @@ def known(data: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for key, value in data.items()
         if (name := _SPELLINGS.get(key.replace("_", "").replace(" ", "").lower())) is not None
+        and not (isinstance(value, str) and value.strip().lower() in _NOTHING)
     }
 
 
@@ -126,6 +132,10 @@ class ServiceState(NamedTuple):
     caching: bool | None
     activation_type: str
     windows_rearms: int | None
+    discovered_host: str
+    discovered_port: int
+    activation_interval_min: int
+    renewal_interval_min: int
     host: HostState | None
 
 
@@ -141,6 +151,10 @@ def service(data: Mapping[str, Any], where: str, problems: list[str]) -> Service
         caching=one.flag("KeyManagementServiceHostCaching"),
         activation_type=one.activation_type(),
         windows_rearms=one.count("RemainingWindowsReArmCount"),
+        discovered_host=one.text("DiscoveredKeyManagementServiceMachineName").lower(),
+        discovered_port=one.number("DiscoveredKeyManagementServiceMachinePort", 65_535),
+        activation_interval_min=one.minutes("VLActivationInterval"),
+        renewal_interval_min=one.minutes("VLRenewalInterval"),
         host=_host(one),
     )
 
@@ -182,25 +196,51 @@ def product(data: Mapping[str, Any], where: str, problems: list[str], source: st
     )
 
 
-def with_host(products: Sequence[ProductState], host: HostState | None) -> tuple[ProductState, ...]:
-    """Products with what the service says of the KMS host: where it has no host key to go to, of one without a name.
+def with_service(products: Sequence[ProductState], service: ServiceState) -> tuple[ProductState, ...]:
+    """Products with what the service says of Windows and of the KMS host; of one without a name where there are none.
 
     The service's counters are those of Windows; another product keeps its own, and of the service's only what is
     common to all: port, publishing, priority.
     """
-    if host is None:
-        return tuple(products)
-    places = [number for number, one in enumerate(products) if one.host is not None]
-    places = places or [number for number, one in enumerate(products) if _has_host_key(one)]
-    if not places:
-        return (*products, ProductState(name="", source=SERVICE, host=host))
-    first = next((number for number in places if products[number].application_id == WINDOWS), places[0])
-    common = msgspec.structs.replace(host, count=None, required=None, requests=Requests())
+    found = list(products) if service.host is None else _with_host(products, service.host)
+    if not found and service.discovered_host:
+        found = [ProductState(name="", source=SERVICE)]
+    windows = [number for number, one in enumerate(found) if one.application_id == WINDOWS and one.in_use is not False]
+    for number in windows or [number for number, one in enumerate(found) if one.source == SERVICE]:
+        one = found[number]
+        if service.windows_rearms is not None:
+            one = msgspec.structs.replace(one, windows_rearms=service.windows_rearms)
+        if len(windows) < 2:
+            one = _with_discovery(one, service)
+        found[number] = one
+    return tuple(found)
+
+
+def _with_discovery(one: ProductState, service: ServiceState) -> ProductState:
+    """A product with the service's discovered host and intervals, where its own are missing."""
+    if not one.discovered_host and not one.ad_object:
+        one = msgspec.structs.replace(
+            one, discovered_host=service.discovered_host, discovered_port=service.discovered_port
+        )
+    return msgspec.structs.replace(
+        one,
+        activation_interval_min=one.activation_interval_min or service.activation_interval_min,
+        renewal_interval_min=one.renewal_interval_min or service.renewal_interval_min,
+    )
+
+
+def _with_host(products: Sequence[ProductState], host: HostState) -> list[ProductState]:
     found = list(products)
+    places = [number for number, one in enumerate(found) if one.host is not None]
+    places = places or [number for number, one in enumerate(found) if _has_host_key(one)]
+    if not places:
+        return [*found, ProductState(name="", source=SERVICE, host=host)]
+    first = next((number for number in places if found[number].application_id == WINDOWS), places[0])
+    common = msgspec.structs.replace(host, count=None, required=None, requests=Requests())
     for number in places:
         given = host if number == first else common
         found[number] = msgspec.structs.replace(found[number], host=_filled(found[number].host, given))
-    return tuple(found)
+    return found
 
 
 def _has_host_key(one: ProductState) -> bool:

@@ -4,7 +4,7 @@ import msgspec
 
 from kmsdiag.evidence import dig, dnsclient, ipconfig, nslookup, port_tests
 from kmsdiag.evidence.notes import bounded
-from kmsdiag.evidence.pasted import lines
+from kmsdiag.evidence.pasted import MOST_LINES, lines
 from kmsdiag.evidence.records import merged
 from kmsdiag.model.collected import MachineState, NetworkState
 
@@ -13,7 +13,7 @@ def read(text: str) -> list[MachineState]:
     """All that network tools say in a text: one machine, or one for each ``ipconfig``. Never raises."""
     rows = lines(text)
     sources: dict[str, None] = {}
-    notes: list[str] = []
+    notes: list[str] = [f"only the first {MOST_LINES:,} lines were read"] if text.count("\n") > MOST_LINES else []
     lookups = []
     for tool in (nslookup, dnsclient, dig):
         found, said = tool.read(rows)
@@ -31,7 +31,7 @@ def read(text: str) -> list[MachineState]:
         for one in settings
     ]
     if not sources:
-        return states
+        return [msgspec.structs.replace(one, notes=bounded([*one.notes, *notes])) for one in states]
     asked = NetworkState(lookups=merged(lookups), ports=tuple(ports))
     if len(states) != 1:
         # Of several machines nobody can say which one asked.

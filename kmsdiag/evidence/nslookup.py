@@ -30,6 +30,8 @@ _NOT_FOUND: Final = re.compile(r"(?:can't|cannot) find ([^\s:]+)\s*:", re.IGNORE
 _NO_RECORDS: Final = re.compile(r"records? available for (\S+)", re.IGNORECASE)
 _LOOKS_LIKE_A_NAME: Final = re.compile(r"^[\w-]+(?:\.[\w-]+)*\.?$")
 
+_LOOKS_LIKE_AN_ADDRESS: Final = re.compile(r"^(?:[0-9.]+|[0-9a-f:.]*:[0-9a-f:.%]*)$", re.IGNORECASE)
+
 _PHRASES: Final = (
     ("non-existent domain", DnsOutcome.NXDOMAIN),
     ("nxdomain", DnsOutcome.NXDOMAIN),
@@ -140,6 +142,9 @@ class _Transcript:
         if not name:
             self.notes.append(f"nslookup: {outcome.words}; what it was asked is not in the file")
             return
+        if _LOOKS_LIKE_AN_ADDRESS.match(name):
+            # Whose an address is says nothing here.
+            return
         kind = self.kind if self.kind in ("SRV", "A", "AAAA") else "SRV" if name.startswith("_") else "A"
         self.end()
         self.found.append(ToolLookup(tool=TOOL, name=name, kind=kind, outcome=outcome, server=self.server))
@@ -159,7 +164,7 @@ class _Transcript:
             self._of_name(line)
         elif self.name:
             self._field(line)
-        elif self.seen and _LOOKS_LIKE_A_NAME.match(line) and not addresses([line]) and line.lower() != "exit":
+        elif self.seen and _LOOKS_LIKE_A_NAME.match(line) and line.lower() != "exit":
             self.asked = suffix(line)
         if self.name and _LOCATION.match(line):
             self._field(line)
@@ -188,7 +193,7 @@ class _Transcript:
             self._addresses(self.name, match[1], "answer")
         elif (match := _ALIAS.match(line)) is not None:
             self.rows.append(Row(suffix(match[1]), "CNAME", "answer", self.name))
-        elif addresses([line]):
+        elif _LOOKS_LIKE_AN_ADDRESS.match(line):
             self._addresses(self.name, line, "answer")
         else:
             self.fields, self.name = {}, ""

@@ -3,7 +3,9 @@
 import re
 from typing import Final
 
-MOST_LINES: Final = 500_000
+MOST_LINES: Final = 200_000
+"""Lines that are looked at; what people paste has some hundred."""
+
 LINE_LIMIT: Final = 2000
 """Characters of a line that are looked at."""
 

@@ -49,10 +49,10 @@ function Read-Names($Base, $Path) {
     }
 }
 
-function Read-Products($Class, $Wanted) {
+function Read-Class($Class, $Wanted, $Condition) {
     $known = @((Get-CimClass -ClassName $Class).CimClassProperties | ForEach-Object { $_.Name })
     $columns = @($Wanted | Where-Object { $known -contains $_ })
-    $query = "SELECT $($columns -join ', ') FROM $Class WHERE PartialProductKey IS NOT NULL"
+    $query = "SELECT $($columns -join ', ') FROM $Class $Condition".Trim()
     Get-CimInstance -Query $query | Select-Object -Property $columns
 }
 
@@ -115,7 +115,7 @@ $names = 'KeyManagementServiceName', 'KeyManagementServicePort', 'KeyManagementS
     'VLRenewalInterval', 'DiscoveredKeyManagementServiceName', 'DiscoveredKeyManagementServicePort',
     'KeyManagementServiceRegisteredDomainName', 'KeyManagementServiceRegisteredPortNumber'
 $places = @($roots | ForEach-Object {{ @{{ hive = 'LocalMachine'; root = $_ }} }})
-$places += @($roots | ForEach-Object {{ @{{ hive = 'Users'; root = "S-1-5-20\$_" }} }})
+$places += @($roots[0, 1] | ForEach-Object {{ @{{ hive = 'Users'; root = "S-1-5-20\$_" }} }})
 $counters = 'KeyManagementServiceCurrentCount', 'KeyManagementServiceTotalRequests',
     'KeyManagementServiceFailedRequests', 'KeyManagementServiceUnlicensedRequests',
     'KeyManagementServiceLicensedRequests', 'KeyManagementServiceOOBGraceRequests',
@@ -149,6 +149,8 @@ _STATE: Final = r"""
 $kms = [System.Collections.Generic.List[object]]::new()
 foreach ($view in '64', '32') {
     foreach ($place in $places) {
+        # The hives of users have no second view.
+        if ($place.hive -eq 'Users' -and $view -eq '32') { continue }
         try {
             $root = $place.root
             $base = [Microsoft.Win32.RegistryKey]::OpenBaseKey($place.hive, "Registry$view")
@@ -178,14 +180,13 @@ foreach ($view in '64', '32') {
 
 $service = $null
 try {
-    $query = 'SELECT * FROM SoftwareLicensingService'
-    $service = Get-CimInstance -Query $query | Select-Object -First 1 -Property $fields
+    $service = Read-Class 'SoftwareLicensingService' $fields '' | Select-Object -First 1
 } catch { $problems.Add("SoftwareLicensingService: $($_.Exception.Message)") }
 
 $products = [System.Collections.Generic.List[object]]::new()
 foreach ($class in $classes) {
     try {
-        foreach ($one in (Read-Products $class $wanted)) { $products.Add($one) }
+        foreach ($one in (Read-Class $class $wanted 'WHERE PartialProductKey IS NOT NULL')) { $products.Add($one) }
     } catch {
         if ($class -eq $classes[0]) { $problems.Add("${class}: $($_.Exception.Message)") }
     }
