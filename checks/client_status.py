@@ -176,8 +176,8 @@ def _since_renewal(product: ProductState) -> int:
 
 
 def _end(product: ProductState, part: Part) -> datetime.datetime | None:
-    """When it ends: known only where the file's time is."""
-    if part.at is None or not product.grace_minutes:
+    """When it ends: known only where the file's time is; nothing that a host grants is longer than 180 days."""
+    if part.at is None or not 0 < product.grace_minutes <= licences.MINUTES_OF_A_GRANT:
         return None
     return part.at + datetime.timedelta(minutes=product.grace_minutes)
 
