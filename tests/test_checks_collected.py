@@ -50,7 +50,7 @@ REQUESTS = st.builds(Requests, total=COUNT, failed=COUNT, expired=COUNT, notific
 STATE = st.builds(
     HostState, count=COUNT, required=COUNT, port=NUMBER, publishing=FLAG, low_priority=FLAG, requests=REQUESTS
 )
-CHANNEL = st.sampled_from(["", "Volume:GVLK", "Volume:CSVLK", "Volume:MAK", "Retail", "OEM:DM", "Whatever"])
+CHANNEL = st.sampled_from(["Volume:GVLK", "", "Volume:CSVLK", "Volume:GVLK", "Volume:MAK", "Retail", "OEM:DM", "Whatever"])
 NAME = st.sampled_from(["", "Windows(R), Enterprise edition", "Windows(R) 7, Server", "Office 21, Office21"]) | ODD
 GROUP = st.sampled_from(["", "VOLUME_KMS_WS22 channel", "VOLUME_KMS_2012-R2 channel", "VOLUME_KMS_W10 channel"]) | ODD
 PRODUCT = st.builds(
@@ -60,7 +60,7 @@ PRODUCT = st.builds(
     application_id=st.sampled_from(["", WINDOWS, OFFICE]),
     activation_id=ID,
     channel=CHANNEL,
-    status=st.integers(-1, 9),
+    status=st.sampled_from([1, -1, 0, 2, 5, 6, 9]),
     reason=st.sampled_from(["", "0xC004F056", "4004F00C", "-1073418124"]) | ODD,
     grace_minutes=NUMBER,
     discovered_host=HOST,
