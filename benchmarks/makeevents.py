@@ -48,16 +48,13 @@ def rows(count: int, machines: int) -> Iterator[Row]:
 
 def write_csv(path: Path, count: int, machines: int) -> None:
     """``Get-WinEvent | Export-Csv`` of PowerShell 5.1, without the columns that say nothing."""
+    rest = f'"12290","0","4","{PROVIDER}","{CHANNEL}","{HOST}"'
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write("#TYPE System.Diagnostics.Eventing.Reader.EventLogRecord\r\n")
-        file.write(
-            '"Message","Id","Version","Level","ProviderName","LogName","MachineName","TimeCreated","RecordId"\r\n'
-        )
-        for number, row in enumerate(rows(count, machines), 1):
-            file.write(
-                f'"An activation request has been processed.\nInfo:\n{row.info}","12290","0","4","{PROVIDER}","{CHANNEL}",'
-                f'"{HOST}","{row.at.month}/{row.at.day}/{row.at:%Y %I:%M:%S %p}","{number}"\r\n'
-            )
+        file.write('"Message","Id","Version","Level","ProviderName","LogName","MachineName","TimeCreated"\r\n')
+        for row in rows(count, machines):
+            time = f"{row.at.month}/{row.at.day}/{row.at:%Y %I:%M:%S %p}"
+            file.write(f'"An activation request has been processed.\nInfo:\n{row.info}",{rest},"{time}"\r\n')
 
 
 def write_evtx(path: Path, count: int, machines: int) -> None:
@@ -99,8 +96,12 @@ def _record(number: int, row: Row, used: int) -> bytes:
     if not used:
         template = _template(definition + 24)
         body += struct.pack("<I16sI", 0, b"kmsdiag-template", len(template)) + template
-    values = ((0x06, struct.pack("<H", 12290)), (0x11, struct.pack("<Q", ticks)), (0x0A, struct.pack("<Q", number)))
-    values += ((0x01, row.info.encode("utf-16-le")),)
+    values = (
+        (0x06, struct.pack("<H", 12290)),
+        (0x11, struct.pack("<Q", ticks)),
+        (0x0A, struct.pack("<Q", number)),
+        (0x01, row.info.encode("utf-16-le")),
+    )
     body += struct.pack("<I", len(values))
     body += b"".join(struct.pack("<HBB", len(value), kind, 0) for kind, value in values)
     body += b"".join(value for _kind, value in values)

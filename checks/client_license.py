@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
-from kmsdiag.knowledge import licences
+from kmsdiag.knowledge import event_fields, licences
 from kmsdiag.knowledge.codes import meaning
+from kmsdiag.knowledge.event_fields import AnswerFields, RequestFields
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.answer import KmsClient, KmsEvent, LicensedProduct, MachineAnswer
 from kmsdiag.model.evidence import Evidence
@@ -221,62 +222,17 @@ def _judge_licensed(product: LicensedProduct, left: str, kms: KmsClient) -> Find
 # ------------------------------------------------------------------------------------------------------- events
 
 
-class _Request(NamedTuple):
-    """Event 12288: a request was sent, or could not be made."""
-
-    code: int
-    host: str
-    product: str
-    needed: str
-
-
-class _Response(NamedTuple):
-    """Event 12289: an answer was processed."""
-
-    code: int
-    activated: bool
-    clients: str
-
-
 class _Attempt(NamedTuple):
     """One request, and the answer that was logged before the next request."""
 
     at: str
-    request: _Request
-    response: _Response | None
-
-
-def _fields(event: KmsEvent) -> list[str]:
-    return [field.strip() for field in event.info.split(",")]
-
-
-def _code(text: str) -> int | None:
-    try:
-        return int(text, 16) if text.lower().startswith("0x") else None
-    except ValueError:
-        return None
-
-
-def _request(event: KmsEvent) -> _Request | None:
-    fields = _fields(event)
-    code = _code(fields[0])
-    if code is None or len(fields) < 9:
-        return None
-    needed = fields[9] if len(fields) > 9 else ""
-    return _Request(code, fields[2] or "an unknown host", fields[8].lower(), needed or "a number that is not logged")
-
-
-def _response(event: KmsEvent) -> _Response | None:
-    fields = _fields(event)
-    code = _code(fields[0])
-    if code is None or len(fields) < 5:
-        return None
-    return _Response(code, fields[2] == "1", fields[4])
+    request: RequestFields
+    answer: AnswerFields | None
 
 
 def _activated(event: KmsEvent) -> bool:
-    response = _response(event) if event.id == 12289 else None
-    return response is not None and response.activated
+    answer = event_fields.answer(event.info) if event.id == event_fields.CLIENT_ANSWER else None
+    return answer is not None and answer.activated is True
 
 
 def _at(event: KmsEvent) -> str:
@@ -289,19 +245,19 @@ def _judge_events(kms: KmsClient) -> Iterator[Finding]:
     last: dict[str, _Attempt] = {}
     current: _Attempt | None = None
     events = sorted(
-        (event for event in kms.events if event.id in (12288, 12289)),
+        (event for event in kms.events if event.id in (event_fields.CLIENT_REQUEST, event_fields.CLIENT_ANSWER)),
         key=lambda event: (event.at, event.id, event.info),
     )
     for event in events:
-        request = _request(event) if event.id == 12288 else None
-        response = _response(event) if event.id == 12289 else None
-        if request is None and response is None:
+        request = event_fields.request(event.info) if event.id == event_fields.CLIENT_REQUEST else None
+        answer = event_fields.answer(event.info) if event.id == event_fields.CLIENT_ANSWER else None
+        if request is None and answer is None:
             yield say("unreadable", because, number=event.id, at=_at(event), info=event.info)
         elif request is not None:
-            current = last[request.product] = _Attempt(_at(event), request, None)
-        elif current is not None and current.response is None:
+            current = last[request.activation_id] = _Attempt(_at(event), request, None)
+        elif current is not None and current.answer is None:
             # An answer has no product; it is of the request before it.
-            current = last[current.request.product] = current._replace(response=response)
+            current = last[current.request.activation_id] = current._replace(answer=answer)
     if not events and not kms.problems:
         yield say("no_attempt", because)
     names = {product.activation_id: _name(product) for product in kms.products}
@@ -310,14 +266,14 @@ def _judge_events(kms: KmsClient) -> Iterator[Finding]:
 
 
 def _judge_attempt(product: str, attempt: _Attempt) -> Finding:
-    because, request, response = (MachineSettings(),), attempt.request, attempt.response
-    args = {"product": product, "at": attempt.at, "host": request.host}
-    if request.code:
-        code = f"0x{request.code:08X}"
-        return say("failed", because, **args, code=code, meaning=meaning(code))
-    if response is None:
+    because, request, answer = (MachineSettings(),), attempt.request, attempt.answer
+    args = {"product": product, "at": attempt.at, "host": request.host or "an unknown host"}
+    if int(request.hresult, 16):
+        return say("failed", because, **args, code=request.hresult, meaning=meaning(request.hresult))
+    if answer is None:
         return say("not_answered", because, **args)
-    if response.activated:
+    if answer.activated:
         return say("answered", because, **args)
-    code = f"0x{response.code:08X}"
-    return say("not_activated", because, **args, code=code, count=response.clients, needed=request.needed)
+    needed = "a number that is not logged" if request.required is None else str(request.required)
+    count = "not logged" if answer.current_count is None else str(answer.current_count)
+    return say("not_activated", because, **args, code=answer.hresult, count=count, needed=needed)

@@ -19,7 +19,7 @@ from kmsdiag.report import json
 
 ROOT = Path(__file__).parent.parent
 HOW = "make docs"
-WITH_OUTPUTS = (ROOT / "docs/captures.md",)
+WITH_OUTPUTS = (ROOT / "docs/captures.md", ROOT / "docs/explain.md")
 """Pages written by hand that show what commands print."""
 
 

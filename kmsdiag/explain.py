@@ -10,7 +10,8 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 
 from kmsdiag.knowledge import codes, events, topics
-from kmsdiag.knowledge.causes import CAUSES, CauseText
+from kmsdiag.knowledge.cause_text import CauseText
+from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.knowledge.codes import CODES, ErrorCode
 from kmsdiag.knowledge.events import EVENTS, Event
 from kmsdiag.knowledge.topics import TOPICS, Topic

@@ -128,6 +128,19 @@ class Load(NamedTuple):
             yield host, self.counts[host, kind.product]
 
 
+def spread(sites: Iterable[tuple[Site, Sequence[SrvRecord]]], hosts: Sequence[ExpectedHost]) -> Load:
+    """Spread the machines of sites over the records that each gets."""
+    counts: dict[tuple[str, Product], float] = {}
+    kinds: dict[tuple[str, Kind], float] = {}
+    for site, records in sites:
+        for product in Product:
+            for host, share in shares(records, product, hosts).items():
+                counts[host, product] = counts.get((host, product), 0.0) + share * counted(product, site)
+                for kind in (one for one in Kind if one.product is product and one.planned(site)):
+                    kinds[host, kind] = kinds.get((host, kind), 0.0) + share * kind.planned(site)
+    return Load(counts, kinds, assumed=True, because=())
+
+
 def load(seen: Evidence) -> Load | None:
     """Spread all planned machines over the records that their own DNS servers give.
 
@@ -142,17 +155,9 @@ def load(seen: Evidence) -> Load | None:
         if answer is None and not all(seen[query].outcome.is_absence for query in site_queries(site, seen)):
             return None
     assumed = all(answer is None for _site, answer in answers)
-    counts: dict[tuple[str, Product], float] = {}
-    kinds: dict[tuple[str, Kind], float] = {}
-    for site, answer in answers:
-        if answer is not None:
-            records = answer[1].records
-        else:
-            records = as_planned(site.domain, expected.hosts) if assumed else ()
-        for product in Product:
-            for host, share in shares(records, product, expected.hosts).items():
-                counts[host, product] = counts.get((host, product), 0.0) + share * counted(product, site)
-                for kind in (one for one in Kind if one.product is product and one.planned(site)):
-                    kinds[host, kind] = kinds.get((host, kind), 0.0) + share * kind.planned(site)
+    found = [
+        (site, answer[1].records if answer else as_planned(site.domain, expected.hosts) if assumed else ())
+        for site, answer in answers
+    ]
     because = tuple(dict.fromkeys(query for site in expected.sites for query in site_queries(site, seen)))
-    return Load(counts, kinds, assumed, because)
+    return spread(found, expected.hosts)._replace(assumed=assumed, because=because)

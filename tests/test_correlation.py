@@ -1,6 +1,7 @@
 """Client and host logs side by side: what became of each client's last request."""
 
 import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -139,7 +140,7 @@ def test_gaps_of_a_client_s_own_log() -> None:
 
 
 class TestStatusFiles:
-    def world(self, **fields: object) -> World:
+    def world(self, **fields: Any) -> World:
         return World().status("pc17.txt", client(**fields))
 
     def test_a_client_without_a_log_of_its_own(self) -> None:

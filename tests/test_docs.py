@@ -76,7 +76,7 @@ def check(words: list[str]) -> None:
         command = command.commands[name]
     known = {**options(command), "--help": None, "-h": None}
     for word in rest:
-        if word.startswith("-") and word != "-" and not re.fullmatch(r"-v+", word):
+        if word.startswith("-") and word != "-" and not re.fullmatch(r"-(v+|\d+)", word):
             assert word.partition("=")[0] in known, f"there is no option {word!r}"
 
 

@@ -98,8 +98,8 @@ def test_what_is_set_by_hand_hides_what_is_remembered() -> None:
 
 def test_clients_of_a_host_are_those_that_name_it() -> None:
     world = World()
-    for name, host in (("pc1", "kms1"), ("pc2", "kms2"), ("kms1", "kms1")):
-        world.status(f"{name}.txt", MachineState(name=name, products=(product(discovered_host=host),)))
+    for name, found in (("pc1", "kms1"), ("pc2", "kms2"), ("kms1", "kms1")):
+        world.status(f"{name}.txt", MachineState(name=name, products=(product(discovered_host=found),)))
     machines = collected.machines(world.evidence())
     host = next(one for one in machines if one.name == "kms1")
     assert [one.name for one in products.asking(host, machines)] == ["pc1"]

@@ -1,6 +1,7 @@
 """Paths, faults and the verdict from what clients and hosts report, alone and joined with all else."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def report(world: World) -> Report:
 def reported_worlds() -> Iterator[tuple[str, World]]:
     """For each cause that clients and hosts report, a world that has it and no other."""
 
-    def failed(hresult: str, **fields: object) -> World:
+    def failed(hresult: str, **fields: Any) -> World:
         return World().events(logs(client_log(attempt(FAILED, hresult=hresult, **fields))))
 
     yield "srv.client_says", failed("0x8007232B", host="")
@@ -113,7 +114,7 @@ class TestClients:
             {"in_use": False, "status": 0},
         ],
     )
-    def test_what_never_asks_a_host_has_no_path(self, fields: dict[str, object]) -> None:
+    def test_what_never_asks_a_host_has_no_path(self, fields: dict[str, Any]) -> None:
         found = report(World().status("a.txt", client(**fields)))
         assert (found.paths, found.verdict.causes, found.verdict.state) == ((), (), VerdictState.UNKNOWN)
         assert found.verdict.headline == "No machine that activates by KMS is seen."

@@ -20,6 +20,7 @@ from kmsdiag.cli import (
     demo,
     diff,
     explain,
+    forecast,
     merge,
     schema,
 )
@@ -73,6 +74,9 @@ app.command("merge", context_settings=HELP, short_help="Join the runs of many pl
 app.command("diff", context_settings=HELP, short_help="Say what changed between two runs.")(diff.command)
 app.command("explain", context_settings=explain.SETTINGS, short_help="Say what a code, event, check or topic means.")(
     explain.command
+)
+app.command("forecast", context_settings=HELP, short_help="Say when clients ask, renew and end, and what counts come.")(
+    forecast.command
 )
 app.add_typer(checks.app, name="checks", context_settings=HELP)
 app.command("schema", context_settings=HELP, short_help="Print a JSON Schema.")(schema.command)

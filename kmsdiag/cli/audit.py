@@ -115,7 +115,7 @@ def command(
     if more and not reports:
         raise UsageProblem(f"{more[0]!r} is one argument too many: reports of other places come after --from")
     _require_one_stdin(expected, what_if or "", *reports, *(more or ()))
-    state = _read_expected(expected)
+    state = read_expected(expected)
     everything = load_all(checks_dir)
     rules = _policy(state, policy(everything), everything, expected)
     if check_config:
@@ -171,7 +171,12 @@ def _called(name: str) -> str:
     return "stdin" if name == "-" else name
 
 
-def _read_expected(name: str) -> "ExpectedState":
+def read_expected(name: str) -> "ExpectedState":
+    """An expected state from a file, or from stdin (-).
+
+    Raises:
+        UsageProblem: it can't be read, or is none.
+    """
     from kmsdiag.expected import ExpectedError, read
 
     try:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from kmsdiag.registry import Registry
 
 FILE = "kmsdiag.toml"
-_COMMANDS = ("check", "analyze", "audit", "baseline", "merge", "diff", "checks", "schema", "demo")
+_WITHOUT_JUNIT = ("explain", "forecast")
+_COMMANDS = ("check", "analyze", "audit", "baseline", "merge", "diff", *_WITHOUT_JUNIT, "checks", "schema", "demo")
 _POLICY = ("severity", "ignore")
 
 
@@ -49,7 +50,7 @@ def _option_names() -> dict[str, set[str]]:
     """Options of each command, by parameter name."""
     import inspect
 
-    from kmsdiag.cli import analyze, audit, baseline, check, demo, diff, merge, schema
+    from kmsdiag.cli import analyze, audit, baseline, check, demo, diff, explain, forecast, merge, schema
 
     modules = {
         "check": check,
@@ -58,6 +59,8 @@ def _option_names() -> dict[str, set[str]]:
         "baseline": baseline,
         "merge": merge,
         "diff": diff,
+        "explain": explain,
+        "forecast": forecast,
         "demo": demo,
         "schema": schema,
     }
@@ -83,6 +86,9 @@ def option_defaults() -> dict[str, Any]:
             if not holders:
                 raise UsageProblem(f"{path}: [options] {option!r} is an option of no command")
             for command in holders:
+                # What is meant for pipelines is no reason to refuse those that have nothing to tell one.
+                if (name, value) == ("format", "junit") and command in _WITHOUT_JUNIT:
+                    continue
                 defaults[command][name] = value
         for command in names:
             for option, value in data.get(command, {}).items():

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     DIFF = "diff"
     EXPECTED = "expected"
     EXPLANATION = "explanation"
+    FORECAST = "forecast"
 
 
 def command(

@@ -43,14 +43,14 @@ class ClientLog:
         self.ids: set[str] = set()
         self.first: int | None = None
         self.last: int | None = None
-        self._folded = 0
-        self._folded_last: int | None = None
-        self._ends: Counter[str] = Counter()
-        self._hresults: Counter[str] = Counter()
-        self._hosts: Counter[str] = Counter()
-        self._products: set[str] = set()
-        self._latest: list[Attempt] = []
-        self._orphans = 0
+        self.folded = 0
+        self.folded_last: int | None = None
+        self.ends: Counter[str] = Counter()
+        self.hresults: Counter[str] = Counter()
+        self.hosts: Counter[str] = Counter()
+        self.products: set[str] = set()
+        self.latest: list[Attempt] = []
+        self.orphans = 0
 
     def add(self, file: int, event: Logged, choice: Choice, unread: Unread) -> None:
         """Take down an event, and make room where there are too many."""
@@ -77,7 +77,7 @@ class ClientLog:
         old, new = own[:cut], own[cut:]
         if falling:
             self.files[file] = old
-            self._fold(new, choice, unread, ended=self._folded_last is not None)
+            self._fold(new, choice, unread, ended=self.folded_last is not None)
         else:
             begun = next((place for place, one in enumerate(old) if one.number == CLIENT_REQUEST), 0)
             # Answers before the first request may belong to one in another file.
@@ -88,12 +88,12 @@ class ClientLog:
         """Pair events and count them; ``ended``: another request is known to follow them."""
         for request, answer in _pairs(events):
             if request is None:
-                self._orphans += 1
+                self.orphans += 1
                 continue
             self._count(self._attempt(request, answer, unread, last=not ended and request is events[-1]), choice)
         if events:
-            self._folded_last = max(events[-1].at, self._folded_last or events[-1].at)
-        self._latest = sorted(self._latest, key=_in_time)[-LATEST:]
+            self.folded_last = max(events[-1].at, self.folded_last or events[-1].at)
+        self.latest = sorted(self.latest, key=_in_time)[-LATEST:]
 
     def _attempt(self, request: Logged, answer: Logged | None, unread: Unread, *, last: bool) -> Attempt | None:
         asked = event_fields.request(request.info)
@@ -112,14 +112,14 @@ class ClientLog:
             return
         if not (choice.client(self.machine, attempt.client_machine_id) and choice.host(attempt.host)):
             return
-        self._folded += 1
-        tally(self._ends, attempt.end)
-        tally(self._hresults, attempt.hresult or "unreadable")
-        tally(self._hosts, attempt.host or "unknown")
-        for found, one in ((self.ids, attempt.client_machine_id), (self._products, attempt.activation_id)):
+        self.folded += 1
+        tally(self.ends, attempt.end)
+        tally(self.hresults, attempt.hresult or "unreadable")
+        tally(self.hosts, attempt.host or "unknown")
+        for found, one in ((self.ids, attempt.client_machine_id), (self.products, attempt.activation_id)):
             if one and len(found) < IDS:
                 found.add(one)
-        self._latest.append(attempt)
+        self.latest.append(attempt)
 
     def join(self, other: "ClientLog") -> None:
         """Add what other files say of the same machine."""
@@ -128,17 +128,17 @@ class ClientLog:
             self.files.setdefault(file, []).extend(events)
         for mine, theirs in (
             (self.failures, other.failures),
-            (self._ends, other._ends),
-            (self._hresults, other._hresults),
-            (self._hosts, other._hosts),
+            (self.ends, other.ends),
+            (self.hresults, other.hresults),
+            (self.hosts, other.hosts),
         ):
             mine.update(theirs)
         self.ids |= other.ids
-        self._products |= other._products
-        self._latest = sorted([*self._latest, *other._latest], key=_in_time)[-LATEST:]
-        self._orphans += other._orphans
-        self._folded += other._folded
-        self._folded_last = _newest(self._folded_last, other._folded_last)
+        self.products |= other.products
+        self.latest = sorted([*self.latest, *other.latest], key=_in_time)[-LATEST:]
+        self.orphans += other.orphans
+        self.folded += other.folded
+        self.folded_last = _newest(self.folded_last, other.folded_last)
         self.by_directory += other.by_directory
         self.by_directory_last = _newest(self.by_directory_last, other.by_directory_last)
         self.first = min((one for one in (self.first, other.first) if one is not None), default=None)
@@ -147,27 +147,27 @@ class ClientLog:
     def finish(self, choice: Choice, unread: Unread) -> ClientEvents | None:
         """The digest; None where the selection leaves nothing of this machine."""
         events = sorted(_each_once(self.files))
-        ended = self._folded_last is not None and bool(events) and self._folded_last > events[-1].at
+        ended = self.folded_last is not None and bool(events) and self.folded_last > events[-1].at
         self._fold(events, choice, unread, ended=ended)
         own = choice.client(self.machine) and not choice.hosts
-        if not (self._folded or own):
+        if not (self.folded or own):
             return None
-        latest = self._latest[-LATEST:]
+        latest = self.latest[-LATEST:]
         return ClientEvents(
             machine=self.machine,
-            attempts=self._folded,
+            attempts=self.folded,
             first=None if self.first is None else moment(self.first),
             last=None if self.last is None else moment(self.last),
-            ends=dict(sorted(self._ends.items())),
-            hresults=dict(sorted(self._hresults.items())),
-            hosts=dict(sorted(self._hosts.items())),
+            ends=dict(sorted(self.ends.items())),
+            hresults=dict(sorted(self.hresults.items())),
+            hosts=dict(sorted(self.hosts.items())),
             client_machine_ids=tuple(sorted(self.ids)),
-            activation_ids=tuple(sorted(self._products)),
+            activation_ids=tuple(sorted(self.products)),
             latest=tuple(latest),
             failures=dict(sorted(self.failures.items())),
             by_directory=self.by_directory,
             by_directory_last=None if self.by_directory_last is None else moment(self.by_directory_last),
-            orphans=self._orphans,
+            orphans=self.orphans,
         )
 
 

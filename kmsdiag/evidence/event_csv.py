@@ -3,6 +3,7 @@
 import csv
 import datetime
 import io
+import itertools
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,109 +11,117 @@ from kmsdiag.evidence.event_digest import EventDigest
 from kmsdiag.evidence.event_kinds import Event, info_of
 from kmsdiag.evidence.event_times import Times
 from kmsdiag.knowledge import event_fields
-from kmsdiag.sources.recognise_events import columns
+from kmsdiag.sources.recognise_events import Columns, columns
 
 _HEAD: Final = 40
 """Lines by which the columns are known."""
+_CLIENT_TIME: Final = {Event.CLIENT_REQUEST: 4, Event.CLIENT_ANSWER: 7, Event.HOST_REQUEST: 4}
+"""Where the client's clock stands in the lists of values."""
 
 
 def read_csv(stream: io.TextIOBase, digest: EventDigest) -> None:
     """Read a whole file into a digest; lines that are no rows of it are passed over, and noted."""
-    begun: list[str] = []
-    for line in stream:
-        begun.append(line)
-        if len(begun) >= _HEAD:
-            break
+    begun = list(itertools.islice(stream, _HEAD))
     if begun and begun[0].lstrip("\ufeff").startswith("#TYPE"):
         begun = begun[1:]
     found = columns("".join(begun))
     if found is None:
         digest.note("its columns are not those of an export of events")
         return
-    reader = _Rows(begun, stream, found.separator)
-    times = Times()
-    _rows(reader, digest, times, found.number, found.time, found.text, found.provider, found.machine)
-    digest.zone_assumed = digest.zone_assumed or times.assumed
-    if times.unread:
-        digest.note(f"{times.unread:,} times are in no format that is read here", damaged=False)
-    if reader.bad:
-        digest.note(f"{reader.bad:,} rows could not be read, the first of them near line {reader.first_bad:,}")
+    reader = _Reader(found, digest)
+    lines = itertools.chain(begun, stream)
+    rows = csv.reader(lines, delimiter=found.separator)
+    next(rows, None)
+    while True:
+        try:
+            reader.take(rows)
+            break
+        except csv.Error as error:
+            # A quote that is never closed makes a value too long; what follows may be whole.
+            reader.complain(str(error))
+            rows = csv.reader(lines, delimiter=found.separator)
+    reader.finish()
 
 
-class _Rows:
-    """The rows after the header. Where one is too long (a quote that is never closed), reading goes on behind it."""
+class _Reader:
+    """Takes rows into a digest."""
 
-    def __init__(self, begun: list[str], stream: io.TextIOBase, separator: str) -> None:
-        self.bad = 0
-        self.first_bad = 0
-        self._lines = _chained(begun, stream)
-        self._separator = separator
-        self._number = 0
+    def __init__(self, where: Columns, digest: EventDigest) -> None:
+        self._where = where
+        self._digest = digest
+        self._times = Times()
+        self._bad = 0
+        self._first_bad = ""
 
-    def __iter__(self) -> Iterator[list[str]]:
-        reader = csv.reader(self._lines, delimiter=self._separator)
-        first = True
-        while True:
+    def take(self, rows: Iterator[list[str]]) -> None:
+        """Rows up to the end. What a host logs comes by the million.
+
+        Raises:
+            csv.Error: a row can't be read.
+        """
+        where, digest = self._where, self._digest
+        number, time, text, provider, machine = where.number, where.time, where.text, where.provider, where.machine
+        own, take_request, at_of, is_licensing = (
+            digest.machine,
+            digest.requests.take,
+            self._times.known,
+            digest.is_licensing,
+        )
+        host_request = str(int(Event.HOST_REQUEST))
+        for row in rows:
             try:
-                if first:
-                    next(reader, None)
-                    first = False
-                yield from reader
-            except csv.Error:
-                self.complain(self._number + reader.line_num)
-                self._number += reader.line_num
-                reader = csv.reader(self._lines, delimiter=self._separator)
-            else:
-                return
+                if row[number] != host_request or not (provider < 0 or is_licensing(row[provider])):
+                    self._take(row)
+                    continue
+                message = row[text]
+                info = message[message.rfind("\n") + 1 :]
+                if info[:2] != "0x":
+                    info = info_of(message)
+                at = at_of(row[time])
+                if at is None:
+                    at = self._time(row[time], Event.HOST_REQUEST, info)
+                take_request(at, (row[machine] or own) if machine >= 0 else own, info)
+            except IndexError:
+                if row:
+                    self.complain("it has too few columns")
+                continue
+            digest.records += 1
 
-    def complain(self, line: int = 0) -> None:
-        """A row that is none."""
-        self.bad += 1
-        self.first_bad = self.first_bad or line
+    def _take(self, row: list[str]) -> None:
+        """Any other event.
 
-
-def _chained(begun: list[str], stream: io.TextIOBase) -> Iterator[str]:
-    yield from begun
-    yield from stream
-
-
-def _rows(
-    rows: _Rows, digest: EventDigest, times: Times, number: int, time: int, text: int, provider: int, machine: int
-) -> None:
-    """The loop over all rows; what hosts log comes by the million."""
-    own, take_request, known = digest.machine, digest.requests.take, times.known
-    host_request = str(int(Event.HOST_REQUEST))
-    records = 0
-    most = max(number, time, text)
-    for row in rows:
-        if len(row) <= most:
-            if row:
-                rows.complain(records + 2)
-            continue
-        source = row[provider] if provider >= 0 else ""
-        computer = (row[machine] if machine >= 0 else "") or own
-        if row[number] == host_request and digest.is_licensing(source):
-            records += 1
-            message = row[text]
-            info = message[message.rfind("\n") + 1 :]
-            if info[:2] != "0x":
-                info = info_of(message)
-            at = known(row[time])
-            if at is None:
-                at = times.read(row[time], _client_time(info, 4))
-            take_request(at, computer, info)
-            continue
-        event = row[number].strip()
+        Raises:
+            IndexError: the row is too short.
+        """
+        where = self._where
+        event, time, message = row[where.number].strip(), row[where.time], row[where.text]
         if not (event.isascii() and event.isdecimal()) or len(event) > 10:
-            rows.complain(records + 2)
-            continue
-        message = row[text]
-        place = {12288: 4, 12289: 7}.get(int(event) & 0xFFFF)
-        client = None if place is None else _client_time(info_of(message), place)
-        digest.take(int(event) & 0xFFFF, times.read(row[time], client), computer, source, message)
-    digest.records += records
+            self.complain(f"'{event[:20]}' is no event's number")
+            return
+        number = int(event) & 0xFFFF
+        provider = row[where.provider] if where.provider >= 0 else ""
+        machine = row[where.machine] if where.machine >= 0 else ""
+        at = self._time(time, number, info_of(message) if number in _CLIENT_TIME else "")
+        self._digest.take(number, at, machine, provider, message)
 
+    def _time(self, text: str, number: int, info: str) -> int | None:
+        place = _CLIENT_TIME.get(Event(number)) if info else None
+        values = event_fields.values(info) if place is not None else []
+        client: datetime.datetime | None = None
+        if place is not None and len(values) > place:
+            client = event_fields.client_time(values[place])
+        return self._times.read(text, client)
 
-def _client_time(info: str, place: int) -> datetime.datetime | None:
-    values = event_fields.values(info)
-    return event_fields.client_time(values[place]) if len(values) > place else None
+    def complain(self, why: str) -> None:
+        """A row that can't be read."""
+        self._bad += 1
+        self._first_bad = self._first_bad or f"behind record {self._digest.records:,}: {why}"
+
+    def finish(self) -> None:
+        """All is read."""
+        digest = self._digest
+        digest.zone_assumed = digest.zone_assumed or self._times.assumed
+        if self._times.unread:
+            digest.note(f"{self._times.unread:,} times are in no format that is read here", damaged=False)
+        if self._bad:
+            digest.note(f"{self._bad:,} rows could not be read, the first of them {self._first_bad}")

@@ -107,11 +107,7 @@ class EventDigest:
         log.publish(domain or "unknown", at, hresult, failed=number == Event.PUBLISH_FAILED)
 
     def _take_attempt(self, number: int, at: int | None, machine: str, info: str) -> None:
-        fields: event_fields.RequestFields | event_fields.AnswerFields | None
-        if number == Event.CLIENT_REQUEST:
-            fields = event_fields.request(info)
-        else:
-            fields = event_fields.answer(info)
+        fields = event_fields.request(info) if number == Event.CLIENT_REQUEST else event_fields.answer(info)
         if fields is None:
             self.unread.add(number, machine, ("its list of values",), info)
             return

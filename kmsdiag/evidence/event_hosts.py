@@ -114,10 +114,10 @@ class HostLog:
 
     def is_same(self, other: "HostLog") -> bool:
         """Whether both logs hold the same requests: a log that was exported twice."""
-        return bool(self.asked) and self._times() == other._times()
+        return bool(self.asked) and self.times() == other.times()
 
-    def _times(self) -> dict[str, tuple[int, int, int]]:
-        # Formats differ in fractions of a second.
+    def times(self) -> dict[str, tuple[int, int, int]]:
+        """Requests, first and last time by ID, in seconds: formats differ in fractions of them."""
         return {key: (one.requests, one.first // SECOND, one.last // SECOND) for key, one in self.asked.items()}
 
     def overlaps(self, other: "HostLog") -> bool:
@@ -223,10 +223,13 @@ def _later(one: int | None, other: int | None) -> int | None:
 class _Variant:
     """Requests that differ in times and minutes alone."""
 
-    __slots__ = ("chosen", "count", "details", "fields", "first", "info", "last")
+    __slots__ = ("chosen", "count", "details", "fields", "first", "info", "last", "product", "status", "virtual")
 
-    def __init__(self, fields: HostFields, info: str, *, chosen: bool, detailed: bool) -> None:
+    def __init__(
+        self, fields: HostFields, info: str, last: tuple[str, str, str], *, chosen: bool, detailed: bool
+    ) -> None:
         self.fields = fields
+        self.virtual, self.status, self.product = last
         self.info = info
         self.chosen = chosen
         self.count = 0
@@ -247,6 +250,9 @@ class HostRequests:
         self._details = details
         self._unread = unread
         self._variants: dict[tuple[str, ...], _Variant] = {}
+        self._latest: dict[str, dict[str, _Variant]] = {}
+        """By host and the values before the times, the variant of the last request."""
+        self._narrowed = choice.timed or bool(choice.clients or choice.hosts) or bool(details)
         self._client_times: set[str] = set()
         self._shared: dict[str, str] = {}
 
@@ -260,37 +266,55 @@ class HostRequests:
 
     def take(self, at: int | None, host: str, info: str) -> None:
         """Take down one request: its time (None: by the client's clock), the log's machine, the list of values."""
-        values = info.split(", ")
-        if len(values) != 9:
-            values = event_fields.values(info)
         try:
-            hresult, required, machine, cmid, time, virtual, status, left, product = values
-        except ValueError:
-            self._unread.add(HOST_REQUEST, host, ("its list of values",), info)
+            head, time, virtual, status, left, product = info.rsplit(", ", 5)
+            variant = self._latest[host][head]
+        except (ValueError, KeyError):
+            self._take_any(at, host, info)
             return
-        variant = self._variants.get((host, hresult, required, machine, cmid, virtual, status, product))
-        if variant is None:
-            variant = self._new(host, info)
-            if variant is None:
-                return
+        if variant.status != status or variant.virtual != virtual or variant.product != product:
+            self._take_any(at, host, info)
+            return
         if time not in self._client_times or not left.isdecimal():
             self._look(host, info, time, left)
+        if at is None or self._narrowed:
+            self._count(variant, at, time, left)
+            return
+        variant.count += 1
+        if at < variant.first:
+            variant.first = at
+        if at > variant.last:
+            variant.last = at
+
+    def _take_any(self, at: int | None, host: str, info: str) -> None:
+        """The same for requests that differ from the one before of their client, or are written otherwise."""
+        values = event_fields.values(info)
+        if len(values) < 9 or not event_fields.is_list(info):
+            self._unread.add(HOST_REQUEST, host, ("its list of values",), info)
+            return
+        hresult, required, machine, cmid, time, virtual, status, left, product = values[:9]
+        key = (host, hresult, required, machine, cmid, virtual, status, product)
+        variant = self._variants.get(key) or self._new(key, info)
+        self._look(host, info, time, left)
+        self._latest.setdefault(host, {})[f"{hresult}, {required}, {machine}, {cmid}"] = variant
+        self._count(variant, at, time, left)
+
+    def _count(self, variant: _Variant, at: int | None, time: str, left: str) -> None:
         if at is None:
             clock = event_fields.client_time(time)
             if clock is None:
-                self._unread.add(HOST_REQUEST, host, ("its time",), info)
+                self._unread.add(HOST_REQUEST, "", ("its time",), variant.info)
                 return
             at = microseconds(clock)
-        if variant.chosen and self._choice.since <= at <= self._choice.until:
-            variant.count += 1
-            if at < variant.first:
-                variant.first = at
-            if at > variant.last:
-                variant.last = at
-            if variant.details is not None:
-                variant.details.append((at, time, left))
-                if len(variant.details) > 4 * DETAILS:
-                    variant.details = heapq.nlargest(DETAILS, variant.details)
+        if not (variant.chosen and self._choice.since <= at <= self._choice.until):
+            return
+        variant.count += 1
+        variant.first = min(variant.first, at)
+        variant.last = max(variant.last, at)
+        if variant.details is not None:
+            variant.details.append((at, time, left))
+            if len(variant.details) > 4 * DETAILS:
+                variant.details = heapq.nlargest(DETAILS, variant.details)
 
     def _look(self, host: str, info: str, time: str, left: str) -> None:
         """Values that are new in each row: whether they can be read."""
@@ -305,32 +329,19 @@ class HostRequests:
         if missing:
             self._unread.add(HOST_REQUEST, host, missing, info)
 
-    def _new(self, host: str, info: str) -> _Variant | None:
-        fields = event_fields.host_request(info)
-        if fields is None:
-            self._unread.add(HOST_REQUEST, host, ("its list of values",), info)
-            return None
+    def _new(self, key: tuple[str, ...], info: str) -> _Variant:
         if len(self._variants) >= _VARIANTS:
             self.fold()
-        values = info.split(", ")
-        if len(values) != 9:
-            values = event_fields.values(info)
-        hresult, required, machine, cmid, _time, virtual, status, _left, product = values
-        share = self._shared.setdefault
+        # What most have in common is kept once.
         if len(self._shared) > 1000:
             self._shared.clear()
-        key = (
-            share(host, host),
-            share(hresult, hresult),
-            share(required, required),
-            machine,
-            cmid,
-            virtual,
-            status,
-            share(product, product),
-        )
+        key = tuple(self._shared.setdefault(one, one) if len(one) < 12 or one is key[-1] else one for one in key)
+        host, virtual, status, product = key[0], *key[5:]
+        fields = event_fields.host_request(info)
+        assert fields is not None  # noqa: S101  # the caller saw to it
         chosen = self._choice.host(host) and self._choice.client(fields.machine, fields.client_machine_id)
-        variant = _Variant(fields, info, chosen=chosen, detailed=fields.client_machine_id in self._details)
+        detailed = fields.client_machine_id in self._details
+        variant = _Variant(fields, info, (virtual, status, product), chosen=chosen, detailed=detailed)
         self._variants[key] = variant
         return variant
 
@@ -352,6 +363,7 @@ class HostRequests:
             )
             log_asked.join(_asked(variant))
         self._variants = {}
+        self._latest = {}
 
 
 def _asked(variant: _Variant) -> Asked:

@@ -30,15 +30,16 @@ class RawEvent(NamedTuple):
 
 def read_json(stream: io.TextIOBase, digest: EventDigest) -> None:
     """Read a whole file into a digest; what is no event is passed over, and noted."""
-    times, bad, number = Times(), 0, 0
-    for number, found in enumerate(_objects(stream, digest), 1):
+    times, bad, count = Times(), 0, 0
+    for found in _objects(stream, digest):
+        count += 1
         event = event_of(found)
         if event is None:
             bad += 1
         else:
             digest.take(event.number, times.read(event.time), event.machine, event.provider, event.text)
     if bad:
-        digest.note(f"{bad:,} of {number:,} objects are no events", damaged=False)
+        digest.note(f"{bad:,} of {count:,} objects are no events", damaged=False)
     if times.unread:
         digest.note(f"{times.unread:,} times are in no format that is read here", damaged=False)
     digest.zone_assumed = digest.zone_assumed or times.assumed

@@ -8,7 +8,9 @@ import msgspec
 
 from kmsdiag.evidence.escape import ascii_text
 from kmsdiag.evidence.event_digest import EventDigest
-from kmsdiag.evidence.event_times import Times
+from kmsdiag.evidence.event_json import event_of
+from kmsdiag.evidence.event_kinds import Event
+from kmsdiag.evidence.event_times import iso_time
 
 HEADER: Final = 4096
 CHUNK: Final = 1 << 16
@@ -44,16 +46,6 @@ class _System(msgspec.Struct, frozen=True):
     computer: str | None = msgspec.field(name="Computer", default="")
 
 
-class _Event(msgspec.Struct, frozen=True):
-    system: _System = msgspec.field(name="System", default=_System())
-    data: msgspec.Raw = msgspec.field(name="EventData", default=msgspec.Raw(b"null"))
-    user: msgspec.Raw = msgspec.field(name="UserData", default=msgspec.Raw(b"null"))
-
-
-class _Record(msgspec.Struct, frozen=True):
-    event: _Event = msgspec.field(name="Event")
-
-
 class _Text(msgspec.Struct, frozen=True):
     text: str | list[str] = msgspec.field(name="#text", default="")
 
@@ -62,8 +54,17 @@ class _Data(msgspec.Struct, frozen=True):
     data: str | list[str] | _Text | None = msgspec.field(name="Data", default=None)
 
 
+class _Event(msgspec.Struct, frozen=True):
+    system: _System = msgspec.field(name="System", default=_System())
+    data: _Data | None = msgspec.field(name="EventData", default=None)
+
+
+class _Record(msgspec.Struct, frozen=True):
+    event: _Event = msgspec.field(name="Event")
+
+
 _RECORD: Final = msgspec.json.Decoder(_Record)
-_DATA: Final = msgspec.json.Decoder(_Data | None)
+_ANY: Final = msgspec.json.Decoder()
 
 
 def read_evtx(path: str | io.BytesIO, size: int, digest: EventDigest) -> Iterator[int]:
@@ -88,13 +89,12 @@ def read_evtx(path: str | io.BytesIO, size: int, digest: EventDigest) -> Iterato
 
 def _records(records: Iterator[dict[str, Any]], digest: EventDigest) -> Iterator[int]:
     """All records; one that can't be parsed is noted and passed over."""
-    times = Times()
     errors = count = 0
     while True:
         try:
             for record in records:
                 count += 1
-                _take(record, times, digest)
+                _take(record, digest)
                 if not count & 0x3FFF:
                     yield count
             break
@@ -106,11 +106,11 @@ def _records(records: Iterator[dict[str, Any]], digest: EventDigest) -> Iterator
                 break
 
 
-def _take(record: dict[str, Any], times: Times, digest: EventDigest) -> None:
+def _take(record: dict[str, Any], digest: EventDigest) -> None:
     try:
         event = _RECORD.decode(record["data"]).event
-    except msgspec.DecodeError as error:
-        digest.note(f"record {record.get('event_record_id')}: {error}")
+    except msgspec.DecodeError:
+        _take_any(record, digest)
         return
     system = event.system
     number = system.number
@@ -119,19 +119,19 @@ def _take(record: dict[str, Any], times: Times, digest: EventDigest) -> None:
     if isinstance(number, str):
         number = int(number) if number.isascii() and number.isdecimal() and len(number) < 11 else 0
     provider = system.provider.attributes
-    time = system.created.attributes.time
-    at = times.read(time)
-    text = _text(event.data) or _text(event.user)
-    digest.take(number & 0xFFFF, at, system.computer or "", provider.name or provider.source, text)
+    at = iso_time(system.created.attributes.time)
+    text = _text(event.data)
+    name, computer = provider.name or provider.source, system.computer or ""
+    if number == Event.HOST_REQUEST and text[:2] == "0x" and digest.is_licensing(name):
+        digest.records += 1
+        digest.requests.take(at, computer or digest.machine, text)
+    else:
+        digest.take(number & 0xFFFF, at, computer, name, text)
 
 
-def _text(raw: msgspec.Raw) -> str:
+def _text(found: _Data | None) -> str:
     """The values, a line each."""
-    try:
-        found = _DATA.decode(raw)
-    except msgspec.ValidationError:
-        return "\n".join(_every(msgspec.json.decode(raw)))
-    data = found.data if found is not None else None
+    data = found.data if isinstance(found, _Data) else None
     if isinstance(data, _Text):
         data = data.text
     if isinstance(data, list):
@@ -139,14 +139,14 @@ def _text(raw: msgspec.Raw) -> str:
     return data or ""
 
 
-def _every(value: object, depth: int = 0) -> Iterator[str]:
-    """All texts and numbers in there."""
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        yield str(value)
-    elif isinstance(value, dict) and depth < 10:
-        for key, inner in value.items():
-            if key != "#attributes":
-                yield from _every(inner, depth + 1)
-    elif isinstance(value, list) and depth < 10:
-        for inner in value:
-            yield from _every(inner, depth + 1)
+def _take_any(record: dict[str, Any], digest: EventDigest) -> None:
+    """An event whose parts have another shape than those of the licensing service."""
+    try:
+        found = event_of(_ANY.decode(record["data"]))
+    except msgspec.DecodeError as error:
+        digest.note(f"record {record['event_record_id']}: {error}")
+        return
+    if found is None:
+        digest.note(f"record {record['event_record_id']}: it has no number")
+    else:
+        digest.take(found.number, iso_time(found.time), found.machine, found.provider, found.text)

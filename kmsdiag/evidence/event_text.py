@@ -4,12 +4,15 @@ A text may hold anything else around them: prompts, output of other tools, the q
 lists of values are known by their shape, and messages without a number by their English words.
 """
 
+import itertools
+import json
 import re
 from collections.abc import Iterator
 from typing import Final
 
-from kmsdiag.evidence.event_json import RawEvent
+from kmsdiag.evidence.event_json import RawEvent, event_of
 from kmsdiag.evidence.event_kinds import NOISE, READ, TEXT, Event, by_text, is_licensing
+from kmsdiag.evidence.event_xml import events_in
 from kmsdiag.knowledge.event_fields import FIELDS
 
 _QUOTE: Final = re.compile(r"\A(?:[>|][ \t]?)+")
@@ -32,24 +35,57 @@ _PIPES: Final = re.compile(
     r"\s*(?P<log>[^|\n]{1,80}?)\s*\|\s*(?P<provider>[^|\n]{1,120}?)\s*\|\s*(?P<number>[0-9]{1,5})\s*\|\s*(?P<text>.*)\Z"
 )
 _LIST: Final = re.compile(r"\s*(0[xX][0-9a-fA-F]{1,8}\s*,.*)\Z")
+_EMBEDDED: Final = re.compile(r"<Event(?=[\s>])|^[ \t]*\{(?=\s*\")", re.MULTILINE)
+_LONGEST_EMBEDDED: Final = 1 << 16
+_MOST_EMBEDDED: Final = 20_000
 _LONGEST: Final = 4000
 _MOST: Final = 200_000
-_NUMBERS: Final = frozenset({"eventid", "id", "instanceid"})
-_TIMES: Final = frozenset({"date", "dateandtime", "timecreated", "timegenerated"})
 _STARTS: Final = frozenset({"logname", "timecreated"})
 
 
 def read_text(text: str) -> list[RawEvent]:
     """All activation events in a text, in its order; [] where there are none. Never raises.
 
-    Noise is among them only where its provider is told: three digits after "Id:" are in every second text.
+    Events as XML or JSON among other text are read too. Event Viewer copies an event as text with its XML below: it
+    counts once. Noise is read only where its provider is told: three digits after "Id:" are in every second text.
     """
-    found: list[RawEvent] = []
-    for block in _blocks(text):
-        found += block.events()
+    found, rest = _embedded(text)
+    known = {(event.number, event.text.strip()) for event in found}
+    for block in _blocks(rest):
+        found += (event for event in block.events() if (event.number, event.text) not in known)
         if len(found) >= _MOST:
             break
     return found
+
+
+def _embedded(text: str) -> tuple[list[RawEvent], str]:
+    """Activation events that stand in a text as XML or JSON, and the text without them."""
+    found: list[RawEvent] = []
+    kept: list[str] = []
+    place = 0
+    for begin in itertools.islice(_EMBEDDED.finditer(text), _MOST_EMBEDDED):
+        if begin.start() < place:
+            continue
+        event, end = _xml_at(text, begin.start()) if begin[0].startswith("<") else _json_at(text, begin.end() - 1)
+        if event is not None and (event.number in READ or event.number in NOISE) and is_licensing(event.provider):
+            found.append(event)
+            kept.append(text[place : begin.start()])
+            place = end
+    return found, "".join([*kept, text[place:]])
+
+
+def _xml_at(text: str, begin: int) -> tuple[RawEvent | None, int]:
+    end = text.find("</Event>", begin, begin + _LONGEST_EMBEDDED)
+    events = events_in(text[begin : end + len("</Event>")]) if end > 0 else []
+    return (events[0] if events else None), end + len("</Event>")
+
+
+def _json_at(text: str, begin: int) -> tuple[RawEvent | None, int]:
+    try:
+        value, length = json.JSONDecoder().raw_decode(text[begin : begin + _LONGEST_EMBEDDED])
+    except (ValueError, RecursionError):
+        return None, begin
+    return (event_of(value) if isinstance(value, dict) else None), begin + length
 
 
 class _Block:
@@ -85,7 +121,7 @@ class _Block:
         certain = is_certain(provider) or known
         if number not in READ and not (number in NOISE and is_certain(provider)):
             return
-        if not certain and not info and number not in (Event.ACTIVATION_FAILED,):
+        if not certain and not info and number != Event.ACTIVATION_FAILED:
             return
         time = next((self.fields[name] for name in _TIMES_IN_ORDER if self.fields.get(name)), "")
         machine = self.fields.get("computer") or self.fields.get("machinename") or ""
@@ -145,10 +181,8 @@ def _blocks(text: str) -> Iterator[_Block]:
         elif label is not None and name not in ("description", "message", "info", "event"):
             # A label that comes again belongs to the next event.
             if block.has(name) or (block.said and name in _STARTS) or (block.said and _is_list_in(block)):
-                fields = {} if block.has(name) or name in _STARTS else dict(block.fields)
                 yield block
                 block = _Block()
-                del fields
             if not block.fields and not block.said:
                 # What stood before is no part of it.
                 block.lines.clear()

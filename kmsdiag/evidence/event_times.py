@@ -38,6 +38,18 @@ _LEAST: Final = microseconds(datetime.datetime(1601, 1, 1, tzinfo=datetime.UTC))
 _MOST: Final = microseconds(datetime.datetime(9998, 1, 1, tzinfo=datetime.UTC))
 
 
+def iso_time(text: str) -> int | None:
+    """A time as event logs have it, ``2026-11-24T12:00:00.1230000Z``; None for any other."""
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=datetime.UTC)
+    since = at - _EPOCH
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
+
+
 class Times:
     """Reads the times of one file. ``assumed``: one without a zone was taken for UTC; ``unread`` counts failures."""
 

@@ -11,6 +11,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from kmsdiag.evidence.event_digest import EventDigest
+from kmsdiag.evidence.event_json import RawEvent
 from kmsdiag.evidence.event_times import Times
 
 _PIECE: Final = 1 << 18
@@ -88,32 +89,53 @@ class _XmlEvents:
             self._digest.note(f"{self._times.unread:,} times are in no format that is read here", damaged=False)
         self._digest.zone_assumed = self._digest.zone_assumed or self._times.assumed
 
-    def _event(self, event: Element) -> None:
+    def _event(self, element: Element) -> None:
         self.number += 1
-        number, time, machine, provider, rendered = "", "", "", "", ""
-        values: list[str] = []
-        for part in event:
-            name = _name(part)
-            if name == "System":
-                for one in part:
-                    what = _name(one)
-                    if what == "EventID":
-                        number = (one.text or "").strip()
-                    elif what == "TimeCreated":
-                        time = one.get("SystemTime", "")
-                    elif what == "Computer":
-                        machine = (one.text or "").strip()
-                    elif what == "Provider":
-                        provider = one.get("Name") or one.get("EventSourceName") or ""
-            elif name in ("EventData", "UserData"):
-                values += [text for one in part.iter() if not len(one) and (text := (one.text or "").strip())]
-            elif name == "RenderingInfo":
-                rendered = next(((one.text or "") for one in part if _name(one) == "Message"), "")
-        if not (number.isascii() and number.isdecimal()) or len(number) > 10:
+        event = _event_of(element)
+        if event is None:
             self.bad("it has no number")
-            return
-        text = "\n".join(values) or rendered
-        self._digest.take(int(number) & 0xFFFF, self._times.read(time), machine, provider, text)
+        else:
+            at = self._times.read(event.time)
+            self._digest.take(event.number, at, event.machine, event.provider, event.text)
+
+
+def events_in(text: str) -> list[RawEvent]:
+    """The events in a piece of XML without a root; [] where it can't be parsed."""
+    found = _parsed(_ILLEGAL.sub("\ufffd", text))
+    return [] if isinstance(found, str) else [one for element in found if (one := _event_of(element)) is not None]
+
+
+def _event_of(element: Element) -> RawEvent | None:
+    """The event of an element; None where it has no number."""
+    number, time, machine, provider, rendered = "", "", "", "", ""
+    values: list[str] = []
+    for part in element:
+        name = _name(part)
+        if name == "System":
+            number, time, machine, provider = _system(part)
+        elif name in ("EventData", "UserData"):
+            values += [text for one in part.iter() if not len(one) and (text := (one.text or "").strip())]
+        elif name == "RenderingInfo":
+            rendered = next(((one.text or "") for one in part if _name(one) == "Message"), "")
+    if not (number.isascii() and number.isdecimal()) or len(number) > 10:
+        return None
+    return RawEvent(int(number) & 0xFFFF, time, machine, provider, "\n".join(values) or rendered)
+
+
+def _system(part: Element) -> tuple[str, str, str, str]:
+    """Number, time, computer and provider."""
+    number, time, machine, provider = "", "", "", ""
+    for one in part:
+        what = _name(one)
+        if what == "EventID":
+            number = (one.text or "").strip()
+        elif what == "TimeCreated":
+            time = one.get("SystemTime", "")
+        elif what == "Computer":
+            machine = (one.text or "").strip()
+        elif what == "Provider":
+            provider = one.get("Name") or one.get("EventSourceName") or ""
+    return number, time, machine, provider
 
 
 def _name(element: Element) -> str:

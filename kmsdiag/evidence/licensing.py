@@ -212,7 +212,8 @@ def _filled(own: HostState | None, other: HostState) -> HostState:
     if own is None:
         return other
     return HostState(
-        count=other.count if own.count is None else own.count,
+        # A product that keeps no count of its own says -1.
+        count=other.count if own.count in (None, -1) and other.count is not None else own.count,
         required=other.required if own.required is None else own.required,
         port=own.port or other.port,
         publishing=other.publishing if own.publishing is None else own.publishing,

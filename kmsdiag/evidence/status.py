@@ -5,7 +5,7 @@ machine that is named in the file.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from kmsdiag.evidence.escape import ascii_text, notes
 from kmsdiag.evidence.event_text import read_text
 from kmsdiag.model.answer import EPOCH
 from kmsdiag.model.collected import MachineState, NetworkState, StatusAnswer
+
+S = TypeVar("S", bound=MachineState | NetworkState)
 
 _READERS: Final[Sequence[Callable[[str], list[MachineState]]]] = (
     slmgr.read,
@@ -42,8 +44,8 @@ class StatusFound(NamedTuple):
 
 def read_status(data: bytes, *, json: bool) -> StatusFound:
     """Read a whole file. Nothing is raised, whatever its bytes are."""
-    text, decoding = decode.decode(data)
-    return _from_json(text, decoding) if json else _from_text(text, decoding)
+    decoded = decode.decode(data)
+    return (_from_json if json else _from_text)(decoded.text, decoded.notes)
 
 
 def _from_json(text: str, decoding: Sequence[str]) -> StatusFound:
@@ -103,29 +105,20 @@ def joined(states: Sequence[MachineState]) -> list[MachineState]:
 
 def _one(states: Sequence[MachineState]) -> MachineState:
     """One state from several: lists are added up, of everything else the first that is told counts."""
-    if len(states) == 1:
-        return states[0]
-    first = states[0]
-    told = {}
-    for name in MachineState.__struct_fields__:
-        values = [getattr(state, name) for state in states]
-        if isinstance(values[0], tuple):
-            told[name] = tuple(dict.fromkeys(item for value in values for item in value))
-        else:
-            told[name] = next((value for value in values if value not in ("", None, {})), values[0])
-    told["network"] = _network([state.network for state in states if state.network is not None])
-    return msgspec.structs.replace(first, **told)
+    networks = [state.network for state in states if state.network is not None]
+    network = _added(networks) if networks else None
+    return msgspec.structs.replace(_added(states), network=network)
 
 
-def _network(networks: Sequence[NetworkState]) -> NetworkState | None:
-    """What several tools say about one machine's network."""
-    if len(networks) < 2:
-        return networks[0] if networks else None
-    told = {}
-    for name in NetworkState.__struct_fields__:
-        values = [getattr(network, name) for network in networks]
-        if isinstance(values[0], tuple):
-            told[name] = tuple(dict.fromkeys(item for value in values for item in value))
+def _added(values: Sequence[S]) -> S:
+    """One value from several of a kind: tuples are added up, of all else the first that is told counts."""
+    told: dict[str, Any] = {}
+    for name in values[0].__struct_fields__:
+        fields = [getattr(value, name) for value in values]
+        if isinstance(fields[0], tuple):
+            told[name] = tuple(dict.fromkeys(item for field in fields for item in field))
         else:
-            told[name] = next((value for value in values if value not in ("", None, False)), values[0])
-    return NetworkState(**told)
+            # A no is worth more than nothing, and a yes more than a no.
+            known = [field for field in fields if field is not None] or fields
+            told[name] = next((field for field in known if field), known[0])
+    return msgspec.structs.replace(values[0], **told)

@@ -356,7 +356,6 @@ $all.collected = [DateTime]::UtcNow.ToString('o')
 $all.machine = $machine
 $all.services = $services
 $all.lookups = $lookups
-$all.lookups_made = (-not $NoDns)
 $all.ports = $ports
 """
 

@@ -30,7 +30,11 @@ LEAST_INTERVAL: Final = 15 * 60
 """Seconds: the shortest of both intervals that a host can set."""
 
 MOST_INTERVAL: Final = 30 * 86_400
-"""Seconds: the longest of both."""
+"""Seconds: the longest of both intervals that a host can set ("Registry settings for volume activation")."""
+
+RENEWAL_WATCH: Final = 15 * 60
+"""Seconds for which a client whose renewal failed watches for a change of the network, before it asks at the interval
+of clients that are not activated ("KMS activation timing and discovery")."""
 
 FAILED_SHARE: Final = 0.05
 """Part of a host's requests that failed above which it is worth a warning (kmsdiag's own limit)."""

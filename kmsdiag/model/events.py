@@ -59,8 +59,9 @@ class ClientEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """The licensing events of one client's log.
 
     ``ends`` counts attempts by :class:`AttemptEnd`, ``hresults`` the requests' codes, ``hosts`` requests by
-    ``name:port``, ``failures`` events 8198 by their HRESULT. ``latest`` are the newest attempts, at most 50, oldest
-    first. ``by_directory`` counts activations by Active Directory (12308), ``orphans`` answers (12289) without request.
+    ``name:port``, ``failures`` events 8198 and failed attempts of the rules engine (8233) by their HRESULT. ``latest``
+    are the newest attempts, at most 50, oldest first. ``by_directory`` counts activations by Active Directory (12308),
+    ``orphans`` answers (12289) without request.
     """
 
     machine: str
@@ -148,7 +149,8 @@ class HostEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 class EventFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One log: its name without folders, what it is, how many records it holds and how many of them matter here.
 
-    ``notes`` are damages and what could not be read, with line, record or offset; what was read before counts.
+    ``first`` and ``last`` are times of those. ``notes`` are damages and what could not be read, with line, record or
+    offset; what was read before counts.
     """
 
     label: str
@@ -163,7 +165,8 @@ class EventFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
 
 
 class EventsAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="events"):
-    """All event logs of a run, digested. ``at`` is the first event's time, ``elapsed_ms`` the time to the last one.
+    """All event logs of a run, digested. ``at`` is the first event's time (1970 where none has one), ``elapsed_ms`` the
+    time to the last one.
 
     ``clients`` and ``hosts`` are sorted by name, ``requesters`` by host and ID. ``noise`` counts events, by ID, that
     look like activation and say nothing about KMS (8200, 8208, 900 ...), ``others`` those that nothing here reads.

@@ -10,12 +10,13 @@ from kmsdiag.bundle import Bundle
 from kmsdiag.expected import ExpectedFile
 from kmsdiag.model.difference import Difference
 from kmsdiag.model.explanation import Explanation
+from kmsdiag.model.forecast import Forecast
 from kmsdiag.model.merged import Merged
 from kmsdiag.model.report import Report
 from kmsdiag.report.words import visible
 
 
-def render(document: Report | Merged | Difference | Explanation) -> str:
+def render(document: Report | Merged | Difference | Explanation | Forecast) -> str:
     """The whole document, indented; the same document gives the same text.
 
     What acts in a terminal (JSON itself escapes only a part of it) is escaped as JSON does: no value changes.
@@ -40,6 +41,7 @@ def schemas() -> dict[str, str]:
         "diff": Difference,
         "expected": ExpectedFile,
         "explanation": Explanation,
+        "forecast": Forecast,
     }
     for name, kind in kinds.items():
         schema = {

@@ -3,13 +3,15 @@
 from kmsdiag.model.difference import Difference
 from kmsdiag.model.explanation import Explanation
 from kmsdiag.model.finding import Severity
+from kmsdiag.model.forecast import Forecast
 from kmsdiag.model.merged import Merged
 from kmsdiag.model.report import Report
-from kmsdiag.report import difference, explained, json, junit, markdown, merged, text
+from kmsdiag.report import difference, explained, forecast, json, junit, markdown, merged, text
 from kmsdiag.report.lines import Line
 
-Document = Report | Merged | Difference | Explanation
-"""What a command has to say: one run, many places in one picture, two runs side by side, or what is known of a word."""
+Document = Report | Merged | Difference | Explanation | Forecast
+"""What a command has to say: one run, many places in one picture, two runs side by side, what is known of a word, or
+what is to come."""
 
 
 def as_lines(document: Document, *, verbosity: int, width: int, unicode: bool) -> list[Line]:
@@ -21,6 +23,8 @@ def as_lines(document: Document, *, verbosity: int, width: int, unicode: bool) -
             return difference.lines(document, verbosity=verbosity, width=width, unicode=unicode)
         case Explanation():
             return explained.lines(document, width=width, unicode=unicode)
+        case Forecast():
+            return forecast.lines(document, width=width, unicode=unicode)
     return text.render(document, verbosity=verbosity, width=width, unicode=unicode)
 
 
@@ -33,6 +37,8 @@ def as_markdown(document: Document) -> str:
             return difference.markdown(document)
         case Explanation():
             return explained.markdown(document)
+        case Forecast():
+            return forecast.markdown(document)
     return markdown.render(document)
 
 
@@ -52,6 +58,6 @@ def as_junit(document: Document, fail_on: Severity) -> str:
             return merged.junit(document)
         case Difference():
             return difference.junit(document)
-        case Explanation():
-            raise ValueError("an explanation has no JUnit form")
+        case Explanation() | Forecast():
+            raise ValueError("nothing was tested, so there is no JUnit form")
     return junit.render(document, fail_on)
