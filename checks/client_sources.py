@@ -30,7 +30,7 @@ _CLEAR = Fix(
     "return to DNS discovery (one product: add its activation ID; Office on Windows 7: ospp.vbs /remhst)",
     "slmgr /ckms",
 )
-_FORGET = Fix(Where.CLIENT, "have it look in DNS at once, and try again", "slmgr /ckms; slmgr /ato")
+_FORGET = Fix(Where.CLIENT, "have it look in DNS at its next attempt (slmgr /ato makes one)", "slmgr /ckms")
 _SEE = Fix(Where.CLIENT, "see what is set", "slmgr /dlv")
 
 META = CheckMeta(
@@ -117,7 +117,7 @@ META = CheckMeta(
             Severity.WARNING,
             "{who}: DNS gave no KMS host (KMS name not available).",
             "The client looked and found none; with the next attempt it looks again, and the code of that tells why.",
-            (Fix(Where.CLIENT, "try again and see the code", "slmgr /ato"),),
+            (Fix(Where.CLIENT, "try again (slmgr /ato) and see the code"),),
         ),
         "cache_dead": Code(
             Severity.WARNING,

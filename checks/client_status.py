@@ -22,7 +22,10 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.target import Subject
 
-_TRY = Fix(Where.CLIENT, "try again and see the code (Office: ospp.vbs /act in its folder, by cscript)", "slmgr /ato")
+_TRY = Fix(
+    Where.CLIENT,
+    "try again on one of them (slmgr /ato; Office: ospp.vbs /act in its folder, by cscript) and see the code",
+)
 _LOG = Fix(
     Where.CLIENT,
     "see the events: they name the host and the code behind the code",

@@ -50,7 +50,9 @@ REQUESTS = st.builds(Requests, total=COUNT, failed=COUNT, expired=COUNT, notific
 STATE = st.builds(
     HostState, count=COUNT, required=COUNT, port=NUMBER, publishing=FLAG, low_priority=FLAG, requests=REQUESTS
 )
-CHANNEL = st.sampled_from(["Volume:GVLK", "", "Volume:CSVLK", "Volume:GVLK", "Volume:MAK", "Retail", "OEM:DM", "Whatever"])
+CHANNEL = st.sampled_from(
+    ["Volume:GVLK", "", "Volume:CSVLK", "Volume:GVLK", "Volume:MAK", "Retail", "OEM:DM", "Whatever"]
+)
 NAME = st.sampled_from(["", "Windows(R), Enterprise edition", "Windows(R) 7, Server", "Office 21, Office21"]) | ODD
 GROUP = st.sampled_from(["", "VOLUME_KMS_WS22 channel", "VOLUME_KMS_2012-R2 channel", "VOLUME_KMS_W10 channel"]) | ODD
 PRODUCT = st.builds(
