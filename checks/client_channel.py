@@ -60,8 +60,8 @@ META = CheckMeta(
             (
                 Fix(
                     Where.CLIENT,
-                    "change the edition, with the client setup key of the new one",
-                    "DISM /Online /Set-Edition:ServerStandard /ProductKey:<client-setup-key> /AcceptEula",
+                    "see to which editions it can be changed (DISM /Set-Edition, with the new one's client setup key)",
+                    "DISM /Online /Get-TargetEditions",
                 ),
             ),
         ),
@@ -70,8 +70,8 @@ META = CheckMeta(
         ),
         "never_asks": Code(
             Severity.WARNING,
-            "{who}: not licensed ({status}), and the key is no client setup key but {kind} ({products}).",
-            "No KMS host can help, and none is sent a request.",
+            "{who}: not licensed ({status}), and no KMS host is ever asked: {kind} ({products}).",
+            "Hosts, DNS and firewalls are not the cause.",
             (_GVLK,),
         ),
         "host_key": Code(Severity.INFO, "{who}: KMS host key ({products})."),
@@ -84,7 +84,7 @@ META = CheckMeta(
                 Fix(
                     Where.CLIENT,
                     "where it is a mistake: install the client setup key instead, then delete its SRV record",
-                    "slmgr /ipk <client-setup-key>; Restart-Service sppsvc",
+                    "slmgr /ipk <client-setup-key>",
                 ),
             ),
         ),

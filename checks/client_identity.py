@@ -20,8 +20,9 @@ from kmsdiag.model.target import Subject
 
 _REARM = Fix(
     Where.CLIENT,
-    "on each clone but one: make a new client machine ID (takes a restart, and one of the rearms that are left)",
-    "slmgr /rearm; Restart-Computer",
+    "see the ID; each clone but one gets its own by slmgr /rearm and a restart, which spends a rearm (see how many"
+    " are left)",
+    "slmgr /dlv",
 )
 
 _MOST = 5

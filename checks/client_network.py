@@ -14,7 +14,7 @@ from typing import Any
 from kmsdiag import check, collected, products, published
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
 from kmsdiag.collected import Machine, Part
-from kmsdiag.grouping import Groups
+from kmsdiag.grouping import Groups, some
 from kmsdiag.model.collected import NetworkState, PortTest, ToolLookup
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -228,7 +228,7 @@ def _judge_suffixes(machine: Machine, dns: Published, groups: Groups) -> None:
                 if name:
                     suffixes.setdefault(name.lower().removesuffix("."), part)
     zones = [dns.zones.get(name) for name in suffixes]
-    elsewhere = tuple(zone.domain for zone in dns.with_records() if zone.domain not in suffixes)
+    elsewhere = some(zone.domain for zone in dns.with_records() if zone.domain not in suffixes)
     if not zones or not elsewhere or any(zone is None or zone.records or not zone.absent for zone in zones):
         return
     because = dict.fromkeys([*(part.question for part in suffixes.values()), *dns.because])

@@ -15,21 +15,22 @@ from typing import Any, NamedTuple
 from kmsdiag import check, collected, discovery, overrides, products, published
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
 from kmsdiag.collected import Machine
-from kmsdiag.grouping import Groups
+from kmsdiag.grouping import Groups, some
 from kmsdiag.model.answer import KmsOverride
+from kmsdiag.model.collected import NetworkState
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import State
 from kmsdiag.model.request import Request, TcpConnect
 from kmsdiag.model.target import KMS_PORT, Subject, SubjectKind, as_address, join_host_port
-from kmsdiag.published import Published
+from kmsdiag.published import Published, Zone
 
 _CLEAR = Fix(
     Where.CLIENT,
     "return to DNS discovery (one product: add its activation ID; Office on Windows 7: ospp.vbs /remhst)",
     "slmgr /ckms",
 )
-_FORGET = Fix(Where.CLIENT, "have it look in DNS at once, and try again", "slmgr /ckms; slmgr /ato")
+_FORGET = Fix(Where.CLIENT, "have it look in DNS at its next attempt (slmgr /ato makes one)", "slmgr /ckms")
 _SEE = Fix(Where.CLIENT, "see what is set", "slmgr /dlv")
 
 META = CheckMeta(
@@ -116,7 +117,7 @@ META = CheckMeta(
             Severity.WARNING,
             "{who}: DNS gave no KMS host (KMS name not available).",
             "The client looked and found none; with the next attempt it looks again, and the code of that tells why.",
-            (Fix(Where.CLIENT, "try again and see the code", "slmgr /ato"),),
+            (Fix(Where.CLIENT, "try again (slmgr /ato) and see the code"),),
         ),
         "cache_dead": Code(
             Severity.WARNING,
@@ -167,14 +168,29 @@ class _World(NamedTuple):
 
     seen: Evidence
     dns: Published
-    published: tuple[str, ...]
+
+    def published_for(self, machine: Machine, host: str) -> list[Zone]:
+        """Domains with records in which this machine looks, or to which this host belongs.
+
+        What other domains publish says nothing about them. Where neither has a domain that is told, all count.
+        """
+        name = host.strip("[]").lower().removesuffix(".")
+        own = set() if as_address(name) is not None else {name.partition(".")[2]}
+        own |= {machine.name.lower().removesuffix(".").partition(".")[2]} if not machine.named_by.assumed else set()
+        own |= {suffix.lower().removesuffix(".") for network in machine.networks() for suffix in _suffixes(network)}
+        own.discard("")
+        return [zone for zone in self.dns.with_records() if not own or zone.domain in own]
+
+
+def _suffixes(network: NetworkState) -> tuple[str, ...]:
+    return (network.primary_suffix, *network.search, *network.adapter_suffixes)
 
 
 def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """What is set and remembered, and what is odd about it."""
     machines = collected.machines(seen)
     dns = published.known(seen, machines)
-    world = _World(seen, dns, tuple(sorted({host for zone in dns.with_records() for host in zone.hosts()})))
+    world = _World(seen, dns)
     groups = Groups()
     for machine in machines:
         found = machine.overrides()
@@ -250,12 +266,14 @@ def _judge_switches(machine: Machine, groups: Groups) -> None:
 
 def _judge_published(code: str, host: str, place: str, machine: Machine, world: _World, groups: Groups) -> bool:
     """Whether DNS names other hosts and not this one; an address proves that only where those of all are known."""
-    if not world.published or world.dns.publishes(host):
+    zones = world.published_for(machine, host)
+    if not zones or world.dns.publishes(host):
         return False
     if as_address(host.strip("[]")) is not None and not world.dns.resolved():
         return False
     because = dict.fromkeys([*machine.because, *world.dns.because])
-    groups.add(code, machine, because, host=place, published=world.published)
+    others = some(other for zone in zones for other in zone.hosts())
+    groups.add(code, machine, because, host=place, published=others)
     return True
 
 

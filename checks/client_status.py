@@ -8,7 +8,6 @@ the fault long before its user does.
 What to do: try by hand (slmgr /ato) and follow the code; event 12288 has the one behind 0xC004F074.
 """
 
-import datetime
 from collections.abc import Iterator
 
 from kmsdiag import check, collected, products
@@ -23,7 +22,10 @@ from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.target import Subject
 
-_TRY = Fix(Where.CLIENT, "try again and see the code (Office: ospp.vbs /act in its folder, by cscript)", "slmgr /ato")
+_TRY = Fix(
+    Where.CLIENT,
+    "try again on one of them (slmgr /ato; Office: ospp.vbs /act in its folder, by cscript) and see the code",
+)
 _LOG = Fix(
     Where.CLIENT,
     "see the events: they name the host and the code behind the code",
@@ -133,7 +135,7 @@ def _judge_client(product: ProductState, machine: Machine, part: Part, groups: G
     listed, because, status = {"products": products.label(product)}, (part.question,), product.status
     if product.never_asked:
         groups.add("never_asked", machine, because, listed=listed)
-    left, ends = {"left": product.grace_minutes}, {"ends": _end(product, part)}
+    left, ends = {"left": product.grace_minutes}, {"ends": products.end(product, part)}
     if status == licences.LICENSED:
         code = _code_of_licensed(product)
         minutes = {**left, "ago": _since_renewal(product)} if code == "not_renewed" else left
@@ -173,13 +175,6 @@ def _code_of_licensed(product: ProductState) -> str:
 def _since_renewal(product: ProductState) -> int:
     """Minutes since the last success: each one gives 180 days."""
     return max(licences.MINUTES_OF_A_GRANT - product.grace_minutes, 0) if product.grace_minutes else 0
-
-
-def _end(product: ProductState, part: Part) -> datetime.datetime | None:
-    """When it ends: known only where the file's time is."""
-    if part.at is None or not product.grace_minutes:
-        return None
-    return part.at + datetime.timedelta(minutes=product.grace_minutes)
 
 
 def _reason(product: ProductState) -> str:

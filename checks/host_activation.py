@@ -26,8 +26,8 @@ from kmsdiag.model.target import Subject
 _SEE = Fix(Where.KMS_HOST, "see all its keys", "slmgr /dlv all")
 _NEWER = Fix(
     Where.KMS_HOST,
-    "install the host key of the newest release, and activate it",
-    "slmgr /ipk <kms-host-key>; slmgr /ato; Restart-Service sppsvc",
+    "see its keys; install the host key of the newest release instead (slmgr /ipk), and activate it",
+    "slmgr /dlv all",
 )
 
 META = CheckMeta(
@@ -41,8 +41,8 @@ META = CheckMeta(
             (
                 Fix(
                     Where.KMS_HOST,
-                    "activate it online, or by phone with its installation ID",
-                    "slmgr /ato; slmgr /dti",
+                    "see its own licence; activate it online (slmgr /ato), or by phone with its installation ID",
+                    "slmgr /dlv; slmgr /dti",
                 ),
             ),
         ),
@@ -100,7 +100,6 @@ META = CheckMeta(
                 Fix(
                     Where.KMS_HOST,
                     "where it is missing: install the Office volume licence pack of that version, then its host key",
-                    "slmgr /ipk <office-host-key>; slmgr /ato <activation-id>",
                 ),
             ),
         ),
@@ -111,8 +110,7 @@ META = CheckMeta(
             (
                 Fix(
                     Where.KMS_HOST,
-                    "install the volume licence pack of that version, then its host key",
-                    "slmgr /ipk <office-host-key>; slmgr /ato <activation-id>",
+                    "install the volume licence pack of that version, then its host key, and activate that",
                 ),
                 _SEE,
             ),

@@ -31,7 +31,9 @@ _WHO = Fix(
     "see who asked: the same client machine ID under many names is a cloned image",
     "Get-WinEvent -MaxEvents 50 -FilterHashtable @{{ LogName = 'Key Management Service'; Id = 12290 }}",
 )
-_REARM = Fix(Where.CLIENT, "on each clone: make a new client machine ID", "slmgr /rearm; Restart-Computer")
+_REARM = Fix(
+    Where.CLIENT, "see the client machine ID; each clone gets its own by slmgr /rearm and a restart", "slmgr /dlv"
+)
 
 META = CheckMeta(
     title="Counts of the KMS hosts in the files",

@@ -1,5 +1,6 @@
 """What a product of a collected machine is: whose key it has, Windows or Office; which machine a host's name means."""
 
+import datetime
 from collections.abc import Iterable, Iterator
 
 from kmsdiag.collected import Machine, Part
@@ -32,6 +33,13 @@ def is_office(product: ProductState) -> bool:
 def label(product: ProductState) -> str:
     """Its name, else its activation ID."""
     return product.name or product.activation_id or "a product without a name"
+
+
+def end(product: ProductState, part: Part) -> datetime.datetime | None:
+    """When its activation ends: known only where the file's time is; no host grants more than 180 days."""
+    if part.at is None or not 0 < product.grace_minutes <= licences.MINUTES_OF_A_GRANT:
+        return None
+    return part.at + datetime.timedelta(minutes=product.grace_minutes)
 
 
 def with_key(machine: Machine) -> Iterator[tuple[ProductState, Part, Channel]]:

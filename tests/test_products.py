@@ -1,15 +1,18 @@
 """Products of collected machines: whose key, Windows or Office, and which machine a host's name means."""
 
+import datetime
 from typing import Any
 
 import pytest
 
 from kmsdiag import collected, products
-from kmsdiag.collected import Machine, NamedBy
+from kmsdiag.collected import Machine, NamedBy, Part
 from kmsdiag.knowledge.licences import OFFICE, Channel
 from kmsdiag.model.answer import KmsOverride
 from kmsdiag.model.collected import HostState, MachineState, NetworkState, ProductState
-from tests.conftest import World
+from kmsdiag.model.request import Status
+from kmsdiag.model.target import StatusFile
+from tests.conftest import AT, World
 
 
 def product(**fields: Any) -> ProductState:
@@ -51,6 +54,15 @@ def test_whose_key_a_product_has(found: ProductState, channel: Channel) -> None:
 )
 def test_an_unlicensed_product_of_which_no_key_is_shown_has_none(found: ProductState, has_key: bool) -> None:
     assert bool(list(products.with_key(machine("pc1", found)))) is has_key
+
+
+@pytest.mark.parametrize(
+    ("minutes", "at", "days"), [(2880, AT, 2), (0, AT, None), (2880, None, None), (10**15, AT, None), (-1, AT, None)]
+)
+def test_an_end_is_known_where_the_time_of_the_file_is(minutes: int, at: datetime.datetime | None, days: int) -> None:
+    question = Status(file=StatusFile(label="a.txt"))
+    found = products.end(product(grace_minutes=minutes), Part(question, MachineState(), at))
+    assert found == (None if days is None else AT + datetime.timedelta(days=days))
 
 
 def test_office_is_told_by_its_application_or_its_name() -> None:
