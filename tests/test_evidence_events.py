@@ -346,7 +346,7 @@ def test_a_selection_narrows(selection: Selection, attempts: int, requests: int,
 
 def several(folder: Path) -> list[Path]:
     """Logs of two clients and two hosts, in several formats and overlapping."""
-    files = {
+    files: dict[str, str | bytes] = {
         "pc1.xml": as_xml([asked(60 * n, host=f"kms{n % 2}:1688") for n in range(30)]),
         "pc2.csv": as_export_csv([asked(60 * n, number=2, machine="pc2") for n in range(9)]),
         "kms1.evtx": evtx([served(n, n % 5, host="kms1") for n in range(300)]),
