@@ -70,7 +70,7 @@ TEXT: Final = re.compile("|".join(f"({text})" for _event, text in _TEXTS), re.IG
 
 _HRESULT: Final = re.compile(r"\b0[xX][0-9a-fA-F]{1,8}\b")
 _QUOTED: Final = re.compile(r"""['"`‘’“„«»]\s?([^\s'"`‘’“”„«»]{1,255}?)\s?['"`‘’”“«»]""")
-_IN_DOMAIN: Final = re.compile(r"""\bin the\s+['"`‘“«]?\s?([^\s'"`‘’“”„«»]{1,255}?)\s?['"`’”»]?\s+domain\b""")
+_IN_DOMAIN: Final = re.compile(r"""\bin the\s*['"`‘“«]?\s?([^\s'"`‘’“”„«»]{1,255}?)\s?['"`’”»]?\s*domain\b""")
 _LIST: Final = re.compile(r"\b0[xX][0-9a-fA-F]{1,8} *,.{8,}", re.DOTALL)
 
 
@@ -101,9 +101,17 @@ def hresult_of(message: str) -> str:
     return ""
 
 
+def domain_in(message: str) -> str:
+    """The domain in an English message about publishing."""
+    found = _IN_DOMAIN.search(message)
+    return "" if found is None else found[1].lower().rstrip(".")
+
+
 def domain_of(message: str) -> str:
     """The domain that an event about publishing names: quoted in the message, or a value of its own."""
-    found = _IN_DOMAIN.search(message) or _QUOTED.search(message)
+    if domain := domain_in(message):
+        return domain
+    found = _QUOTED.search(message)
     if found is not None:
         return found[1].lower().rstrip(".")
     for line in message.splitlines():

@@ -12,8 +12,6 @@ from kmsdiag.evidence.event_json import event_of
 from kmsdiag.evidence.event_kinds import Event
 from kmsdiag.evidence.event_times import iso_time
 
-HEADER: Final = 4096
-CHUNK: Final = 1 << 16
 _ERRORS: Final = 1000
 """Errors after which a file is given up."""
 
@@ -67,7 +65,7 @@ _RECORD: Final = msgspec.json.Decoder(_Record)
 _ANY: Final = msgspec.json.Decoder()
 
 
-def read_evtx(path: str | io.BytesIO, size: int, digest: EventDigest) -> Iterator[int]:
+def read_evtx(path: str | io.BytesIO, digest: EventDigest) -> Iterator[int]:
     """Read a log into a digest, and yield now and then how many records were read. Damage is noted.
 
     Raises:
@@ -82,9 +80,6 @@ def read_evtx(path: str | io.BytesIO, size: int, digest: EventDigest) -> Iterato
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(ascii_text(f"it is no event log that can be read: {error}", 200)) from None
     yield from _records(cast("Iterator[dict[str, Any]]", records), digest)
-    cut = (size - HEADER) % CHUNK if size > HEADER else 0
-    if cut:
-        digest.note(f"it is cut at offset {size:,}: its last chunk has {cut:,} of {CHUNK:,} bytes")
 
 
 def _records(records: Iterator[dict[str, Any]], digest: EventDigest) -> Iterator[int]:

@@ -7,12 +7,13 @@ lists of values are known by their shape, and messages without a number by their
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from kmsdiag.evidence.event_json import RawEvent, event_of
-from kmsdiag.evidence.event_kinds import NOISE, READ, TEXT, Event, by_text, is_licensing
+from kmsdiag.evidence.event_kinds import NOISE, READ, TEXT, Event, by_text, domain_in, is_licensing
 from kmsdiag.evidence.event_xml import events_in
+from kmsdiag.knowledge import event_fields
 from kmsdiag.knowledge.event_fields import FIELDS
 
 _QUOTE: Final = re.compile(r"\A(?:[>|][ \t]?)+")
@@ -34,6 +35,7 @@ _SHORT: Final = re.compile(
 _PIPES: Final = re.compile(
     r"\s*(?P<log>[^|\n]{1,80}?)\s*\|\s*(?P<provider>[^|\n]{1,120}?)\s*\|\s*(?P<number>[0-9]{1,5})\s*\|\s*(?P<text>.*)\Z"
 )
+_DIGITS: Final = re.compile(r"[0-9]{1,2}\Z")
 _LIST: Final = re.compile(r"\s*(0[xX][0-9a-fA-F]{1,8}\s*,.*)\Z")
 _EMBEDDED: Final = re.compile(r"<Event(?=[\s>])|^[ \t]*\{(?=\s*\")", re.MULTILINE)
 _LONGEST_EMBEDDED: Final = 1 << 16
@@ -97,60 +99,66 @@ class _Block:
         self.said = False
         """A message was begun."""
 
-    def has(self, label: str) -> bool:
-        """Whether the label was met."""
-        return label in self.fields
-
     def events(self) -> Iterator[RawEvent]:
         """The event, where it is one that is read or known as noise."""
-        message = "\n".join(self.lines).strip()
-        number = 0
-        for name in ("eventid", "id", "instanceid"):
-            value = self.fields.get(name, "").split(" ")[0]
-            if value.isascii() and value.isdecimal() and len(value) <= 10:
-                number = int(value) & 0xFFFF
-                break
-        provider = self.fields.get("source") or self.fields.get("providername") or self.fields.get("provider") or ""
+        number, provider = self._number(), self._first("source", "providername", "provider")
+        message = self._message()
         known = by_text(message)
         if known and (number not in READ or not provider):
             number = known
-        info = _joined(self.lines, FIELDS.get(number, 0))
-        if number in FIELDS and not info and not known and not is_certain(provider):
-            # The numbers 12288 to 12290 stand for other things elsewhere, and in most texts for nothing.
+        info = _list_in(self.lines, number)
+        certain = bool(provider) and is_licensing(provider)
+        # The numbers stand for other things elsewhere, and in most texts for nothing.
+        if number in NOISE and not certain:
             return
-        certain = is_certain(provider) or known
-        if number not in READ and not (number in NOISE and is_certain(provider)):
+        if number in READ and not (certain or known or info or number == Event.ACTIVATION_FAILED):
             return
-        if not certain and not info and number != Event.ACTIVATION_FAILED:
-            return
-        time = next((self.fields[name] for name in _TIMES_IN_ORDER if self.fields.get(name)), "")
-        machine = self.fields.get("computer") or self.fields.get("machinename") or ""
-        yield RawEvent(number, time, machine, provider, info or message)
+        if number in READ or number in NOISE:
+            time = self._first("timecreated", "timegenerated", "date", "dateandtime")
+            yield RawEvent(number, time, self._first("computer", "machinename"), provider, info or message)
+
+    def _first(self, *names: str) -> str:
+        return next((self.fields[name] for name in names if self.fields.get(name)), "")
+
+    def _number(self) -> int:
+        for name in ("eventid", "id", "instanceid"):
+            value = self.fields.get(name, "").split(" ")[0]
+            if value.isascii() and value.isdecimal() and len(value) <= 10:
+                return int(value) & 0xFFFF
+        return 0
+
+    def _message(self) -> str:
+        """The message; where a console wrapped it, in the way in which it makes sense."""
+        lines = [line.strip() for line in self.lines]
+        ways = ["\n".join(lines).strip(), " ".join(lines), "".join(lines)]
+        return next((way for way in ways if domain_in(way) or by_text(way) in FIELDS), ways[0])
 
 
-_TIMES_IN_ORDER: Final = ("timecreated", "timegenerated", "date", "dateandtime")
-
-
-def is_certain(provider: str) -> bool:
-    """Whether a provider is told, and logs activation events."""
-    return bool(provider) and is_licensing(provider)
-
-
-def _joined(lines: list[str], count: int) -> str:
+def _list_in(lines: Sequence[str], number: int) -> str:
     """The list of values, put together where it was wrapped; "" where there is none."""
     for place, line in enumerate(lines):
         found = _LIST.match(line)
-        if found is None:
-            continue
-        info = found[1].strip()
-        for following in lines[place + 1 : place + 6]:
-            more = following.strip()
-            if not more or (info.count(",") + 1 >= count and not info.endswith(",")):
-                break
-            # A console cuts anywhere: inside of a value there was no blank.
-            info += (" " if info.endswith(",") else "") + more
-        return info
+        if found is not None:
+            info = found[1].strip()
+            for following in lines[place + 1 : place + 6]:
+                more = following.strip()
+                # A console cuts at blanks, or anywhere.
+                best = min((info, f"{info}{more}", f"{info} {more}"), key=lambda one: _lacks(one, number))
+                if not more or (best == info and not (number == Event.CLIENT_REQUEST and _DIGITS.match(more))):
+                    break
+                info = best if best != info else info + more
+            return info
     return ""
+
+
+def _lacks(info: str, number: int) -> int:
+    """How many values a list lacks, or has that can't be read."""
+    read = {Event.CLIENT_ANSWER: event_fields.answer, Event.HOST_REQUEST: event_fields.host_request}.get(
+        Event(number) if number in READ else Event.CLIENT_REQUEST, event_fields.request
+    )
+    fields = read(info)
+    missing = max(FIELDS.get(number, 0) - info.count(",") - 1, 0)
+    return 100 + missing if fields is None else len(fields.unread) + missing
 
 
 def _blocks(text: str) -> Iterator[_Block]:
@@ -180,7 +188,7 @@ def _blocks(text: str) -> Iterator[_Block]:
             block = _Block()
         elif label is not None and name not in ("description", "message", "info", "event"):
             # A label that comes again belongs to the next event.
-            if block.has(name) or (block.said and name in _STARTS) or (block.said and _is_list_in(block)):
+            if name in block.fields or (block.said and name in _STARTS) or (block.said and _is_list_in(block)):
                 yield block
                 block = _Block()
             if not block.fields and not block.said:

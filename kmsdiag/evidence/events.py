@@ -6,6 +6,7 @@ later, the file is read once more: neither the order of the files nor how many a
 """
 
 import io
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final, NamedTuple
@@ -19,6 +20,7 @@ from kmsdiag.evidence.event_digest import EventDigest
 from kmsdiag.evidence.event_hosts import HostLog
 from kmsdiag.evidence.event_json import read_json
 from kmsdiag.evidence.event_log_file import read_evtx
+from kmsdiag.evidence.event_log_repair import damages
 from kmsdiag.evidence.event_streams import Bytes, opened, text_of
 from kmsdiag.evidence.event_text import read_text
 from kmsdiag.evidence.event_times import SECOND, Times, moment
@@ -35,8 +37,9 @@ Progress = Callable[[int, int], None]
 
 TEXT_LIMIT: Final = 64 << 20
 """Bytes of a text file that are read."""
-PACKED_LIMIT: Final = 1 << 30
-"""Bytes of a packed .evtx file, which has to be unpacked as a whole."""
+LOG_LIMIT: Final = 1 << 30
+"""Bytes of a packed or damaged .evtx file, which is held as a whole."""
+_PATCHES: Final = 100_000
 
 _SNIFF: Final = 1 << 17
 _HOSTS: Final = tuple(
@@ -303,20 +306,26 @@ def _text_format(head: bytes) -> str:
 def _evtx(
     source: Source, stream: "io.BufferedReader[Bytes]", digest: EventDigest, told: Callable[[int], None] | None
 ) -> None:
-    """A log is read by its name, or from memory where it is packed.
+    """A log is read by its name, or from memory where it is packed or damaged.
 
     Raises:
-        ValueError: it is no event log, or packed and too large.
+        ValueError: it is no event log, or packed or damaged and too large.
     """
     if source.seekable:
-        for done in read_evtx(source.path, source.size, digest):
-            if told is not None:
-                told(min(done * 300, source.size))
-        return
-    whole = stream.read(PACKED_LIMIT + 1)
-    if len(whole) > PACKED_LIMIT:
-        raise ValueError(f"it is packed and has more than {PACKED_LIMIT >> 30} GiB: unpack it and give the file itself")
-    for _done in read_evtx(io.BytesIO(whole), len(whole), digest):
+        patches = list(itertools.islice(damages(stream), _PATCHES))
+        if not patches:
+            for done in read_evtx(source.path, digest):
+                if told is not None:
+                    told(min(done * 300, source.size))
+            return
+        stream = opened(Reading(source))[1]
+    whole = bytearray(stream.read(LOG_LIMIT + 1))
+    if len(whole) > LOG_LIMIT:
+        raise ValueError(f"it is packed or damaged, and has more than {LOG_LIMIT >> 30} GiB, which is not read at once")
+    for patch in itertools.islice(damages(io.BytesIO(whole)), _PATCHES):
+        whole[patch.offset : patch.offset + len(patch.content)] = patch.content
+        digest.note(patch.what)
+    for _done in read_evtx(io.BytesIO(whole), digest):
         pass
 
 

@@ -159,7 +159,8 @@ class _Reader:
 
 def is_list(info: str) -> bool:
     """Whether a text begins as such a list does: with a hexadecimal number and a comma."""
-    return hexadecimal(info.partition(",")[0]) != "" and "," in info
+    first, comma, _rest = info.partition(",")
+    return comma != "" and first[:2] in ("0x", "0X") and hexadecimal(first) != ""
 
 
 def request(info: str) -> RequestFields | None:

@@ -165,12 +165,12 @@ class EventFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
 
 
 class EventsAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True, tag="events"):
-    """All event logs of a run, digested. ``at`` is the first event's time (1970 where none has one), ``elapsed_ms`` the
-    time to the last one.
+    """All event logs of a run, digested.
 
-    ``clients`` and ``hosts`` are sorted by name, ``requesters`` by host and ID. ``noise`` counts events, by ID, that
-    look like activation and say nothing about KMS (8200, 8208, 900 ...), ``others`` those that nothing here reads.
-    ``unread`` counts events whose values do not parse; ``unread_examples`` keep the first few as they were.
+    ``at`` is the first event's time (1970 where none has one), ``elapsed_ms`` the time to the last one. ``clients`` and
+    ``hosts`` are sorted by name, ``requesters`` by host and ID. ``noise`` counts events, by ID, that look like
+    activation and say nothing about KMS (8200, 8208, 900 ...), ``others`` those that nothing here reads. ``unread``
+    counts events whose values do not parse; ``unread_examples`` keep the first few as they were.
     ``zone_assumed`` says that times without a zone were taken for UTC.
     """
 

@@ -3,14 +3,18 @@
 These are tests for the first 4 KiB, UTF-8, UTF-16 or an 8-bit code page.
 """
 
+import contextlib
 import csv
+import itertools
 import re
 from typing import Final
 
 EVTX: Final = b"ElfFile\0"
 
 _XML: Final = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,1000}?-->\s*)*(?:<Events\b[^>]*>\s*)?<Event(?:\s[^>]*)?>", re.DOTALL
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE[^>\[]*(?:\[.{0,3000}?\]\s*)?>\s*|<!--.{0,1000}?-->\s*){0,5}"
+    r"(?:<Events\b[^>]*>\s*)?<Event(?:\s[^>]*)?>",
+    re.DOTALL,
 )
 _JSON: Final = re.compile(r"\s*\[?\s*\{")
 _JSON_KEYS: Final = (
@@ -90,10 +94,11 @@ def columns(text: str) -> Columns | None:
     if lines and lines[0].startswith("#TYPE"):
         lines = lines[1:]
     for separator in ",;\t":
-        try:
-            rows = [row for row, _ in zip(csv.reader(lines, delimiter=separator), range(3), strict=False)]
-        except csv.Error:
-            continue
+        rows: list[list[str]] = []
+        # A damaged row may come right behind the header.
+        with contextlib.suppress(csv.Error):
+            for row in itertools.islice(csv.reader(lines, delimiter=separator), 3):
+                rows.append(row)  # noqa: PERF402  # those before the damage count
         if rows:
             found = _named(rows[0], separator) or _placed(rows, separator)
             if found is not None:
