@@ -23,6 +23,12 @@ NETWORK: Final = "audit.network"
 
 CODES: Final = frozenset({NETWORK})
 
+MOST: Final = 3
+"""Places, ways and sayings of each kind that a reason names; JSON has all reports in ``seen_from``."""
+
+OLD: Final = datetime.timedelta(days=1)
+"""Age of another place's report, at this run, from which on its day is told."""
+
 
 class View(NamedTuple):
     """One run as an audit sees it: where it was made, what it asked, and its paths."""
@@ -30,11 +36,12 @@ class View(NamedTuple):
     vantage: Vantage
     target: Target
     paths: Sequence[Path]
+    started: datetime.datetime | None = None
 
 
 def view(report: Report) -> View:
     """The view of a finished report."""
-    return View(report.vantage, report.target, report.paths)
+    return View(report.vantage, report.target, report.paths, report.started)
 
 
 def compile_audit(
@@ -230,7 +237,7 @@ def _from_network(
         ),
         RequirementState.NOT_KNOWN,
     )
-    why = "; ".join(dict.fromkeys(f"{one.vantage.label}: {words}" for one, found, words in told if found is state))
+    why = _told([(one, words) for one, found, words in told if found is state], views[0].started)
     waiver = policy.waiver(NETWORK, (network.name, network.address), on)
     return Requirement(
         code=NETWORK,
@@ -241,6 +248,21 @@ def _from_network(
         severity=policy.severity.get(NETWORK, Severity.ERROR),
         waived="" if waiver is None or state is RequirementState.PASS else _reason(waiver),
     )
+
+
+def _told(said: Sequence[tuple[View, str]], now: datetime.datetime | None) -> str:
+    """What runs say, those that say the same together; of a run long before this one, when it was made."""
+    labels: dict[str, list[str]] = {}
+    for one, words in said:
+        old = one.started is not None and now is not None and now - one.started > OLD
+        labels.setdefault(f"{words} (as of {one.started:%Y-%m-%d})" if old else words, []).append(one.vantage.label)
+    often_first = sorted(labels.items(), key=lambda item: -len(item[1]))
+    return _shorten([f"{_shorten(list(dict.fromkeys(names)))}: {words}" for words, names in often_first], "; ")
+
+
+def _shorten(texts: Sequence[str], joint: str = ", ") -> str:
+    listed = joint.join(texts[:MOST])
+    return f"{listed} and {len(texts) - MOST} more" if len(texts) > MOST else listed
 
 
 def is_from(network: Network, vantage: Vantage) -> bool:
@@ -258,13 +280,13 @@ def _from_there(one: View, site: Site, hosts: Sequence[ExpectedHost]) -> tuple[R
         return RequirementState.NOT_KNOWN, f"the report is not about {site.domain}"
     failing = [path for path in paths if path.state in (PathState.FAIL, PathState.PARTIAL)]
     if failing:
-        return RequirementState.FAIL, ", ".join(map(_failure, failing))
+        return RequirementState.FAIL, _shorten([*map(_failure, failing)])
     strange = [path for path in paths if hosts and not _is_expected(path, hosts)]
     if strange:
-        return RequirementState.FAIL, f"clients are sent to {', '.join(map(_host, strange))}, which is not expected"
+        return RequirementState.FAIL, f"clients are sent to {_shorten([*map(_host, strange)])}, which is not expected"
     if any(path.state is PathState.UNKNOWN for path in paths):
         return RequirementState.NOT_KNOWN, f"not every way in {site.domain} was tested to its end"
-    return RequirementState.PASS, f"{', '.join(map(_host, paths))} found, reached and answering"
+    return RequirementState.PASS, f"{_shorten([*map(_host, paths)])} found, reached and answering"
 
 
 def paths_of(one: View, site: Site) -> list[Path]:

@@ -228,6 +228,29 @@ class TestByNetworks:
         assert self.found(good, self.other(self.silent())).state is FAIL
         assert self.found(self.other(self.silent()), good, own="desks").state is FAIL
 
+    def test_places_that_say_the_same_stand_together_and_a_fleet_fits_a_line(self) -> None:
+        found = self.found(
+            *(self.other(self.silent(), f"pc-{number:03}", addresses=("10.1.9.9",)) for number in range(200))
+        )
+        assert found.why == f"pc-000, pc-001, pc-002 and 197 more: {KMS1}:1688 fails at tcp (silent)"
+        assert len(found.seen_from) == 200
+
+    def test_many_ways_are_cut(self) -> None:
+        world = works(World(DOMAIN, servers=(DNS,)), *(record(f"x{number}") for number in range(9)))
+        found = self.found(self.other(world.tcp("10.1.0.9", TcpOutcome.TIMEOUT)))
+        assert found.why == (
+            "desks: "
+            + ", ".join(f"x{number}.{DOMAIN}:1688 fails at tcp (silent)" for number in range(3))
+            + " and 6 more"
+        )
+
+    @pytest.mark.parametrize(("hours", "says"), [(23, ""), (25, " (as of 2026-01-04)"), (-48, "")])
+    def test_an_old_report_says_of_which_day_it_is(self, hours: int, says: str) -> None:
+        started = AT - datetime.timedelta(hours=hours)
+        old = msgspec.structs.replace(self.other(works(World(DOMAIN, servers=(DNS,)))), started=started)
+        found = self.found(old)
+        assert (found.state, found.why) == (PASS, f"desks: {KMS1}:1688 found, reached and answering{says}")
+
     def test_a_report_about_something_else_decides_nothing(self) -> None:
         other = self.other(World("fabrikam.example", servers=(DNS,)).srv(server=DNS, domain="fabrikam.example"))
         found = self.found(other)

@@ -253,6 +253,15 @@ class TestAudit:
         what = "activation works from branch (10.7.0.0/16, hq)"
         assert [self.state(report, what) for report in (alone, more)] == ["not known", "pass"]
 
+    def test_a_what_if_of_another_place_decides_nothing(self, capsys: Capture) -> None:
+        Path("r.zone").write_text("_vlmcs._tcp SRV 0 0 1688 kms1\n")
+        with place(ONE) as there:
+            name = expected(there)
+            main(["audit", name, *QUIET, "--what-if", "r.zone", "-o", "supposed.json"])
+            capsys.readouterr()
+            says = wrong(capsys, "audit", name, "--from", "supposed.json")
+        assert says == "supposed.json can't be used: it is about proposed records (--what-if), not what is there"
+
     def state(self, report: dict[str, Any], what: str) -> str:
         return next(str(one["state"]) for one in report["audit"]["requirements"] if one["what"] == what)
 

@@ -220,9 +220,12 @@ def _read_report(name: str, registry: "Registry", policy: "Policy") -> "Report":
     from kmsdiag.reports import ReportError, read_report
 
     try:
-        return read_report(name, registry, policy)
+        report = read_report(name, registry, policy)
     except ReportError as error:
         raise UsageProblem(str(error)) from None
+    if report.what_if is not None:
+        raise UsageProblem(f"{name} can't be used: it is about proposed records (--what-if), not what is there")
+    return report
 
 
 def _read_zone(name: str, state: "ExpectedState") -> "Proposal":

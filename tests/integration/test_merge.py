@@ -34,9 +34,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("named")
     hosts = {"hq": 11, "branch": 12, "depot": 13, "nshq": 21, "nsbranch": 22, "nsdepot": 23, "kms1": 31, "kmsold": 32}
     with Lab(**hosts) as made:
-        for place in PLACES:
-            # A route to elsewhere, by which a machine knows the address that it has in the network.
-            made.ip(place, "route add default dev eth0")
         first, second, third = (Bind(made, host, folder) for host in SERVERS)
         first.primary(DOMAIN, 1, SERVERS, BEFORE)
         # What looked at the zone before the change has it as it was.
