@@ -112,7 +112,7 @@ def _demands(target: Target) -> Iterator[_Demand]:
                     f"{name} publishes a host for {words}",
                     "plan_hosts",
                     domain,
-                    frozenset({"not_served"}),
+                    frozenset({"not_served", "absent"}),
                     _has("product", words),
                 )
     for host in expected.hosts:

@@ -65,6 +65,7 @@ MAY_IMPORT = {
         "kmsdiag.cli",
         "kmsdiag.compare",
         "kmsdiag.diagnosis",
+        "kmsdiag.encoding",
         "kmsdiag.engine",
         "kmsdiag.evidence",
         "kmsdiag.expected",
@@ -112,7 +113,8 @@ MAY_IMPORT = {
         "kmsdiag.whatif",
     },
     "kmsdiag.discovery": {"kmsdiag.model"},
-    "kmsdiag.expected": {"kmsdiag.model", "kmsdiag.policy"},
+    "kmsdiag.encoding": set(),
+    "kmsdiag.expected": {"kmsdiag.encoding", "kmsdiag.model", "kmsdiag.policy"},
     "kmsdiag.engine": {"kmsdiag.model", "kmsdiag.registry"},
     "kmsdiag.evidence": {
         "kmsdiag.capture",
@@ -168,6 +170,7 @@ MAY_IMPORT = {
     "kmsdiag.reports": {
         "kmsdiag.bundle",
         "kmsdiag.diagnosis",
+        "kmsdiag.encoding",
         "kmsdiag.model",
         "kmsdiag.policy",
         "kmsdiag.registry",
@@ -194,6 +197,7 @@ PURE = {
     "kmsdiag.common_cause",
     "kmsdiag.compare",
     "kmsdiag.discovery",
+    "kmsdiag.encoding",
     "kmsdiag.expected",
     "kmsdiag.fault",
     "kmsdiag.knowledge",

@@ -161,6 +161,12 @@ class TestByChecks:
         found = states(judged(asked(plan(max_hosts=1)).srv(outcome=outcome, server=DNS)))
         assert set(found.values()) == {NOT_KNOWN}
 
+    def test_that_nothing_is_published_is_known(self) -> None:
+        world = asked(plan(max_hosts=1)).srv(outcome=DnsOutcome.NXDOMAIN, server=DNS)
+        found = states(judged(world))
+        assert found[f"{DOMAIN} publishes at most 1 host"] is PASS
+        assert found[f"{DOMAIN} publishes a host for Windows"] is FAIL
+
     def test_nor_is_what_was_never_asked(self) -> None:
         report = judged(asked(plan()).gap(SrvQuery(name=f"_vlmcs._tcp.{DOMAIN}", server=DNS)))
         assert set(states(report).values()) == {NOT_KNOWN}

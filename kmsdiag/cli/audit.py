@@ -232,12 +232,13 @@ def _read_zone(name: str, state: "ExpectedState") -> "Proposal":
     """Proposed records; names without a final dot are of the domain, where the file has one."""
     import sys
 
+    from kmsdiag.encoding import as_text
     from kmsdiag.report.words import visible
     from kmsdiag.wire.zone import ZoneError, read
 
     called = _called(name)
     try:
-        text = _read(name).decode()
+        text = as_text(_read(name))
         proposed = read(text, state.domains[0] if len(state.domains) == 1 else "")
     except UnicodeDecodeError:
         raise UsageProblem(f"{called} is no zone file: it is no text in UTF-8") from None
