@@ -150,19 +150,20 @@ def _has(key: str, value: str) -> Callable[[Args], bool]:
 
 
 def _about_host(host: ExpectedHost, domain: str, hosts: Iterable[ExpectedHost]) -> Callable[[Args], bool]:
-    """Findings that name the host, and where they name domains this one.
+    """Findings that name the host or none, and where they name domains this one.
 
     One that is expected by its address may be published by any name that is not another's.
     """
     taken = {text for other in hosts if other != host for text in (other.host, str(other))}
 
     def concerns(args: Args) -> bool:
+        domains = args.get("domains", args.get("domain", domain))
+        here = domain in domains if isinstance(domains, tuple) else domain == domains
         if "host" not in args:
-            return True
+            return here
         named = str(args["host"])
         own = named in (host.host, str(host)) or (as_address(host.host) is not None and named not in taken)
-        domains = args.get("domains", args.get("domain", domain))
-        return own and (domain in domains if isinstance(domains, tuple) else domain == domains)
+        return own and here
 
     return concerns
 

@@ -161,6 +161,18 @@ class TestByChecks:
         found = states(judged(asked(plan(max_hosts=1)).srv(outcome=outcome, server=DNS)))
         assert set(found.values()) == {NOT_KNOWN}
 
+    def test_a_domain_that_can_not_be_asked_hides_nothing_of_another(self) -> None:
+        other = "fabrikam.example"
+        both = {"domains": (DOMAIN, other)}
+        world = World(DOMAIN, other, servers=(DNS,), expected=plan(host("kms1", **both), host("kms2", **both)))
+        works(world).srv(outcome=DnsOutcome.SERVFAIL, server=DNS, domain=other)
+        found = states(judged(world))
+        assert found[f"{KMS1}:1688 is published in {DOMAIN}"] is PASS
+        assert found[f"{KMS2}:1688 is published in {DOMAIN}"] is FAIL
+        assert found[f"{KMS1}:1688 is published in {other}"] is NOT_KNOWN
+        assert found[f"{KMS2}:1688 is published in {other}"] is NOT_KNOWN
+        assert found["no other host is published"] is NOT_KNOWN
+
     def test_that_nothing_is_published_is_known(self) -> None:
         world = asked(plan(max_hosts=1)).srv(outcome=DnsOutcome.NXDOMAIN, server=DNS)
         found = states(judged(world))
