@@ -23,7 +23,7 @@ META = CheckMeta(
         "enough": Code(Severity.OK, "{domain} publishes {hosts}: enough, and not too many."),
         "too_many": Code(
             Severity.ERROR,
-            "{domain} publishes {count} KMS hosts, and {allowed} are allowed: {hosts}.",
+            "{domain} publishes {count} KMS hosts, more than the {allowed} allowed: {hosts}.",
             "Each takes clients from the count of the others; one that nobody planned may be a workstation with a key.",
             (Fix(Where.KMS_HOST, "see whether a machine is a KMS host, and with which key", "slmgr /dlv"),),
         ),

@@ -256,6 +256,8 @@ class _Reader:
             raise ExpectedError(f"{at}.host: SRV records name hosts in full: {spec.host!r} lacks its domain")
         if not entry.serves:
             raise ExpectedError(f"{at}.serves: a host that serves nothing has no place here")
+        if as_address(spec.host) is not None and set(entry.serves) != set(Product):
+            raise ExpectedError(f"{at}.serves: this is told by a host's name: give that in place of {spec.host}")
         return ExpectedHost(
             spec.host,
             entry.port,

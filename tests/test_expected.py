@@ -186,6 +186,11 @@ class TestMistakes:
         assert old in WHOLE
         assert wrong(WHOLE.replace(old, new)).startswith(says)
 
+    def test_what_an_address_serves(self) -> None:
+        """Shares of products are worked out by name: half of a plan would be held against nothing."""
+        text = 'domains = ["a.example"]\n[[hosts]]\nhost = "10.1.0.8"\nserves = ["windows"]\n'
+        assert wrong(text) == "hosts[0].serves: this is told by a host's name: give that in place of 10.1.0.8"
+
     def test_a_host_twice(self) -> None:
         host = '[[hosts]]\nhost = "kms1.contoso.example"\n'
         assert wrong(f'domains = ["contoso.example"]\n{host}{host}').startswith("hosts[1]: 'kms1.contoso.example:1688'")
