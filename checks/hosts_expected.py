@@ -152,13 +152,14 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
         yield say("nothing", ())
         return
     met: dict[ExpectedHost, set[str]] = {spec: set() for spec in expected}
+    by_address = any(as_address(spec.host) is not None for spec in expected)
     doubts = _Doubts(domains, seen)
     content = True
     for host in _published(domains, seen):
         for spec in host.matches:
             met[spec] |= {domain.name for domain in host.services}
         open_ = [query for service in host.services.values() for query in _unsettled(service, seen)]
-        if not host.same and any(as_address(spec.host) for spec in expected) and open_:
+        if not host.same and by_address and open_:
             # It may have the expected address.
             doubts.add(host.services, open_)
             continue

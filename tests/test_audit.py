@@ -142,6 +142,13 @@ class TestByChecks:
         )
         assert {what for what in before if before[what] is not after[what]} == {f"{KMS2}:1688 is published in {DOMAIN}"}
 
+    def test_of_many_failures_the_first_are_told(self) -> None:
+        world = works(asked(plan()), record("kms1"), *(record(f"x{number:02}") for number in range(25)))
+        why = requirements(judged(world))["no other host is published"].why
+        assert f"x00.{DOMAIN}:1688 is published" in why
+        assert why.count(" is not expected.") == 10
+        assert why.endswith(" And 15 more.")
+
     def test_a_host_that_is_expected_by_its_address(self) -> None:
         expected = plan(ExpectedHost("10.1.0.8", 1688, domains=(DOMAIN,)))
         what = f"10.1.0.8:1688 is published in {DOMAIN}"
