@@ -8,7 +8,7 @@ What to do: remove the host key from the unexpected machine and delete its recor
 set back what drifted, or change the expected state.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from kmsdiag import discovery, plan
@@ -16,7 +16,7 @@ from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say, whole_run
 from kmsdiag.discovery import Service
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
-from kmsdiag.model.request import AddressQuery, Request
+from kmsdiag.model.request import AddressQuery, Request, SrvQuery
 from kmsdiag.model.target import ExpectedHost, Subject, SubjectKind, as_address, join_host_port
 
 _REMOVE = (
@@ -151,38 +151,83 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     if not expected or not domains:
         yield say("nothing", ())
         return
-    asked = tuple(query for domain in domains for query in discovery.srv_queries(domain, seen))
     met: dict[ExpectedHost, set[str]] = {spec: set() for spec in expected}
-    doubts: list[Request[Any]] = []
+    by_address = any(as_address(spec.host) is not None for spec in expected)
+    doubts = _Doubts(domains, seen)
     content = True
     for host in _published(domains, seen):
         for spec in host.matches:
             met[spec] |= {domain.name for domain in host.services}
         open_ = [query for service in host.services.values() for query in _unsettled(service, seen)]
-        if not host.same and any(as_address(spec.host) for spec in expected) and open_:
+        if not host.same and by_address and open_:
             # It may have the expected address.
-            doubts += open_
+            doubts.add(host.services, open_)
             continue
         if any(spec.addresses for spec in host.same):
-            doubts += open_
+            doubts.add(host.services, open_)
         for finding in _judge_host(host, seen, settled=not open_):
             content = False
             yield finding
-    # A domain that could not be asked may well publish the missing host: that is not known, not missing.
-    doubts += [query for query in asked if not (answer := seen[query]).records and not answer.outcome.is_absence]
-    for request in doubts:
-        seen[request]
-    names = tuple(domain.name for domain in domains)
-    if doubts:
-        yield say("unknown", tuple(dict.fromkeys(doubts)), domains=names)
-        return
     for spec, where in met.items():
-        lacking = tuple(name for name in spec.domains if name not in where) if where else spec.domains or names
+        lacking = doubts.surely_not(spec, where)
         if lacking:
             content = False
-            yield say("missing", asked, host=str(spec), domains=lacking)
-    if content:
-        yield say("as_expected", asked, hosts=tuple(str(spec) for spec in expected))
+            yield say("missing", _asked(domains, lacking, seen), host=str(spec), domains=lacking)
+    for request in doubts.questions:
+        seen[request]
+    if doubts.questions:
+        yield say("unknown", doubts.questions, domains=doubts.domains)
+    elif content:
+        names = tuple(domain.name for domain in domains)
+        yield say("as_expected", _asked(domains, names, seen), hosts=tuple(str(spec) for spec in expected))
+
+
+def _asked(domains: Iterable[Subject], names: Container[str], seen: Evidence) -> tuple[SrvQuery, ...]:
+    """The SRV questions of those domains that have these names."""
+    return tuple(query for one in domains if one.name in names for query in discovery.srv_queries(one, seen))
+
+
+class _Doubts:
+    """Questions without an answer that says yes or no, by domain. What a domain that can't be asked lacks is not known.
+
+    One domain's trouble leaves what others told as it is.
+    """
+
+    def __init__(self, domains: list[Subject], seen: Evidence) -> None:
+        self._names = tuple(domain.name for domain in domains)
+        self._records: dict[str, list[Request[Any]]] = {}
+        self._addresses: dict[str, list[Request[Any]]] = {}
+        for domain in domains:
+            for query in discovery.srv_queries(domain, seen):
+                answer = seen.get(query)
+                if answer is None or not (answer.records or answer.outcome.is_absence):
+                    self._records.setdefault(domain.name, []).append(query)
+
+    def add(self, domains: Iterable[Subject], queries: Iterable[Request[Any]]) -> None:
+        """Addresses of a host that these domains name are not known."""
+        for domain in domains:
+            self._addresses.setdefault(domain.name, []).extend(queries)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Those with an open question, in their order."""
+        return tuple(name for name in self._names if name in self._records or self._addresses.get(name))
+
+    @property
+    def questions(self) -> tuple[Request[Any], ...]:
+        """All of them, each once."""
+        every = (*self._addresses.values(), *self._records.values())
+        return tuple(dict.fromkeys(query for queries in every for query in queries))
+
+    def surely_not(self, spec: ExpectedHost, where: set[str]) -> tuple[str, ...]:
+        """Domains that should name a host and do not, where nothing is open that could change that."""
+        open_ = set(self._records)
+        if as_address(spec.host) is not None:
+            open_ |= {name for name, queries in self._addresses.items() if queries}
+        if not spec.domains:
+            # Any domain will do, so each has to be known.
+            return () if where or open_ else self._names
+        return tuple(name for name in spec.domains if name not in where and name not in open_)
 
 
 def _judge_host(host: _Published, seen: Evidence, *, settled: bool) -> Iterator[Finding]:

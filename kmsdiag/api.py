@@ -1,30 +1,41 @@
 """The live diagnosis in one call, for programs: the functions behind ``kmsdiag check``."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from kmsdiag import diagnosis
 from kmsdiag.bundle import Bundle
 from kmsdiag.engine import Budget, Progress
 from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import Report, Vantage
-from kmsdiag.model.target import Target
+from kmsdiag.model.target import SYSTEM, Target, as_address, split_server
 from kmsdiag.policy import Policy
 from kmsdiag.probes.live import LiveAnswerer
 from kmsdiag.probes.settings import ProbeSettings, machine, own_addresses, system_dns
 from kmsdiag.registry import Registry, discover
 
 
-def here(label: str = "") -> Vantage:
-    """The vantage that this machine is; the label defaults to its host name."""
+def here(label: str = "", target: Target | None = None, source: str = "") -> Vantage:
+    """The vantage that this machine is; the label defaults to its host name.
+
+    Its addresses are those on the way to what ``target`` asks, and to elsewhere; ``source`` is the one to ask from.
+    """
     host, system = machine()
+    resolvers = system_dns().servers
     return Vantage(
         label=label or host,
         host=host,
         system=system,
-        resolvers=system_dns().servers,
-        addresses=own_addresses(),
+        resolvers=resolvers,
+        addresses=own_addresses(() if target is None else _asked(target, resolvers), source),
     )
+
+
+def _asked(target: Target, resolvers: Iterable[str]) -> Iterator[str]:
+    """Addresses that are known to be asked before anything is: of DNS servers, and of hosts given by address."""
+    for server in target.servers:
+        yield from (split_server(one)[0] for one in (resolvers if server == SYSTEM else (server,)))
+    yield from (host.host for host in target.hosts if as_address(host.host) is not None)
 
 
 async def record(
@@ -42,12 +53,13 @@ async def record(
 
     Whatever the network does is in the bundle; no exception stands for a failure of the network.
     """
-    async with LiveAnswerer(settings or ProbeSettings()) as answerer:
+    settings = settings or ProbeSettings()
+    async with LiveAnswerer(settings) as answerer:
         return await diagnosis.gather(
             target,
             registry or discover(),
             answerer,
-            vantage or here(),
+            vantage or here(target=target, source=settings.source),
             budget=budget,
             stop=stop,
             on_progress=on_progress,

@@ -23,6 +23,15 @@ NETWORK: Final = "audit.network"
 
 CODES: Final = frozenset({NETWORK})
 
+MOST: Final = 3
+"""Places, ways and sayings of each kind that a reason names; JSON has all reports in ``seen_from``."""
+
+MOST_FINDINGS: Final = 10
+"""Findings whose texts are the reason of a failure; all of them are in the report."""
+
+OLD: Final = datetime.timedelta(days=1)
+"""Age of another place's report, at this run, from which on its day is told."""
+
 
 class View(NamedTuple):
     """One run as an audit sees it: where it was made, what it asked, and its paths."""
@@ -30,11 +39,12 @@ class View(NamedTuple):
     vantage: Vantage
     target: Target
     paths: Sequence[Path]
+    started: datetime.datetime | None = None
 
 
 def view(report: Report) -> View:
     """The view of a finished report."""
-    return View(report.vantage, report.target, report.paths)
+    return View(report.vantage, report.target, report.paths, report.started)
 
 
 def compile_audit(
@@ -46,7 +56,7 @@ def compile_audit(
     """
     views = [own, *map(view, others)]
     networks = own.target.expected.networks
-    said = {(result.check, result.subject): result for result in results}
+    said = {(result.check, result.subject): _Said(result) for result in results}
     decided = [
         _decide(demand, said.get((demand.check, demand.subject)), own.vantage.label, policy, on)
         for demand in _demands(own.target)
@@ -68,7 +78,10 @@ def compile_audit(
 
 
 class _Demand(NamedTuple):
-    """A requirement that a check decides: the codes that mean failure, and which findings are about it."""
+    """A requirement that a check decides: the codes that mean failure, and which findings are about it.
+
+    ``hosts``: those that name a host name one of these (none: any).
+    """
 
     what: str
     check: str
@@ -76,6 +89,25 @@ class _Demand(NamedTuple):
     fails: frozenset[str]
     concerns: Callable[[Args], bool] = lambda _args: True
     doubts: frozenset[str] = frozenset()
+    hosts: tuple[str, ...] = ()
+
+
+class _Said:
+    """What a check says of a subject, with its findings at hand by the host that they name: there may be thousands."""
+
+    def __init__(self, result: ResultView) -> None:
+        self.result = result
+        self._by_host: dict[str, list[int]] = {}
+        for number, finding in enumerate(result.findings):
+            self._by_host.setdefault(str(finding.args.get("host", "")), []).append(number)
+
+    def about(self, demand: _Demand) -> list[FindingView]:
+        """The findings that a demand is decided by, in their order."""
+        found: Iterable[FindingView] = self.result.findings
+        if demand.hosts:
+            numbers = {number for name in ("", *demand.hosts) for number in self._by_host.get(name, ())}
+            found = (self.result.findings[number] for number in sorted(numbers))
+        return [finding for finding in found if demand.concerns(finding.args)]
 
 
 def _demands(target: Target) -> Iterator[_Demand]:
@@ -105,7 +137,7 @@ def _demands(target: Target) -> Iterator[_Demand]:
                     f"{name} publishes a host for {words}",
                     "plan_hosts",
                     domain,
-                    frozenset({"not_served"}),
+                    frozenset({"not_served", "absent"}),
                     _has("product", words),
                 )
     for host in expected.hosts:
@@ -116,6 +148,8 @@ def _demands(target: Target) -> Iterator[_Demand]:
                 RUN,
                 frozenset({"missing", "drift", "rank_drift", "address_drift"}),
                 _about_host(host, name, expected.hosts),
+                # One that is expected by its address may have any name.
+                hosts=(host.host, str(host)) if as_address(host.host) is None else (),
             )
     if expected.hosts:
         yield _Demand("no other host is published", "hosts_expected", RUN, frozenset({"unexpected", "misplaced"}))
@@ -143,25 +177,25 @@ def _has(key: str, value: str) -> Callable[[Args], bool]:
 
 
 def _about_host(host: ExpectedHost, domain: str, hosts: Iterable[ExpectedHost]) -> Callable[[Args], bool]:
-    """Findings that name the host, and where they name domains this one.
+    """Findings that name the host or none, and where they name domains this one.
 
     One that is expected by its address may be published by any name that is not another's.
     """
-    taken = {text for other in hosts if other != host for text in (other.host, str(other))}
+    own = {host.host, str(host)}
+    by_address = as_address(host.host) is not None
+    taken = {text for other in hosts if other != host for text in (other.host, str(other))} if by_address else set()
 
     def concerns(args: Args) -> bool:
-        if "host" not in args:
-            return True
-        named = str(args["host"])
-        own = named in (host.host, str(host)) or (as_address(host.host) is not None and named not in taken)
         domains = args.get("domains", args.get("domain", domain))
-        return own and (domain in domains if isinstance(domains, tuple) else domain == domains)
+        here = domain in domains if isinstance(domains, tuple) else domain == domains
+        named = str(args.get("host", host))
+        return here and (named in own or (by_address and named not in taken))
 
     return concerns
 
 
-def _decide(demand: _Demand, result: ResultView | None, label: str, policy: Policy, on: datetime.date) -> Requirement:
-    state, why, failing = _state(demand, result)
+def _decide(demand: _Demand, said: _Said | None, label: str, policy: Policy, on: datetime.date) -> Requirement:
+    state, why, failing = _state(demand, said)
     return Requirement(
         code=demand.check,
         what=demand.what,
@@ -177,14 +211,16 @@ def _decide(demand: _Demand, result: ResultView | None, label: str, policy: Poli
     )
 
 
-def _state(demand: _Demand, result: ResultView | None) -> tuple[RequirementState, str, list[FindingView]]:
+def _state(demand: _Demand, said: _Said | None) -> tuple[RequirementState, str, list[FindingView]]:
     """The state, why it is so, and the findings that say so."""
-    if result is None:
+    if said is None:
         return RequirementState.NOT_KNOWN, f"the check {demand.check} did not run", []
-    concerning = [finding for finding in result.findings if demand.concerns(finding.args)]
+    result, concerning = said.result, said.about(demand)
     failing = [finding for finding in concerning if finding.code.partition(".")[2] in demand.fails]
     if failing:
-        return RequirementState.FAIL, " ".join(finding.text for finding in failing), failing
+        more = len(failing) - MOST_FINDINGS
+        texts = [finding.text for finding in failing[:MOST_FINDINGS]]
+        return RequirementState.FAIL, " ".join((*texts, f"And {more} more.") if more > 0 else texts), failing
     if result.status is Status.CRASHED or result.reason:
         return RequirementState.NOT_KNOWN, result.reason, []
     doubts = [
@@ -230,7 +266,7 @@ def _from_network(
         ),
         RequirementState.NOT_KNOWN,
     )
-    why = "; ".join(dict.fromkeys(f"{one.vantage.label}: {words}" for one, found, words in told if found is state))
+    why = _told([(one, words) for one, found, words in told if found is state], views[0].started)
     waiver = policy.waiver(NETWORK, (network.name, network.address), on)
     return Requirement(
         code=NETWORK,
@@ -241,6 +277,21 @@ def _from_network(
         severity=policy.severity.get(NETWORK, Severity.ERROR),
         waived="" if waiver is None or state is RequirementState.PASS else _reason(waiver),
     )
+
+
+def _told(said: Sequence[tuple[View, str]], now: datetime.datetime | None) -> str:
+    """What runs say, those that say the same together; of a run long before this one, when it was made."""
+    labels: dict[str, list[str]] = {}
+    for one, words in said:
+        old = one.started is not None and now is not None and now - one.started > OLD
+        labels.setdefault(f"{words} (as of {one.started:%Y-%m-%d})" if old else words, []).append(one.vantage.label)
+    often_first = sorted(labels.items(), key=lambda item: -len(item[1]))
+    return _shorten([f"{_shorten(list(dict.fromkeys(names)))}: {words}" for words, names in often_first], "; ")
+
+
+def _shorten(texts: Sequence[str], joint: str = ", ") -> str:
+    listed = joint.join(texts[:MOST])
+    return f"{listed} and {len(texts) - MOST} more" if len(texts) > MOST else listed
 
 
 def is_from(network: Network, vantage: Vantage) -> bool:
@@ -258,13 +309,13 @@ def _from_there(one: View, site: Site, hosts: Sequence[ExpectedHost]) -> tuple[R
         return RequirementState.NOT_KNOWN, f"the report is not about {site.domain}"
     failing = [path for path in paths if path.state in (PathState.FAIL, PathState.PARTIAL)]
     if failing:
-        return RequirementState.FAIL, ", ".join(map(_failure, failing))
+        return RequirementState.FAIL, _shorten([*map(_failure, failing)])
     strange = [path for path in paths if hosts and not _is_expected(path, hosts)]
     if strange:
-        return RequirementState.FAIL, f"clients are sent to {', '.join(map(_host, strange))}, which is not expected"
+        return RequirementState.FAIL, f"clients are sent to {_shorten([*map(_host, strange)])}, which is not expected"
     if any(path.state is PathState.UNKNOWN for path in paths):
         return RequirementState.NOT_KNOWN, f"not every way in {site.domain} was tested to its end"
-    return RequirementState.PASS, f"{', '.join(map(_host, paths))} found, reached and answering"
+    return RequirementState.PASS, f"{_shorten([*map(_host, paths)])} found, reached and answering"
 
 
 def paths_of(one: View, site: Site) -> list[Path]:

@@ -166,7 +166,7 @@ def _path_change(old: Path | None, new: Path | None) -> Iterator[Change]:
         # A way nobody could test yet may be anything.
         better, known = {PathState.OK: True, PathState.UNKNOWN: None}.get(either.state, False), True
     elif new is None:
-        what, better, known = f"no longer there: {_name(old)}", None, True
+        what, better, known = f"no longer there: {_name(old)} (before: {_words(old)})", None, True
     else:
         what = f"{_name(new)}: {_words(old)} → {_words(new)}"
         better, known = _judge(old.state, new.state)

@@ -196,7 +196,7 @@ def _judge(bundle: Bundle, registry: Registry, policy: Policy, others: Sequence[
         not_checked=_not_checked(views, results, registry.broken, captures=tables is not None, files=files is not None),
         interrupted=bundle.interrupted,
         audit=audit.compile_audit(
-            View(bundle.vantage, bundle.target, diagnosis.paths),
+            View(bundle.vantage, bundle.target, diagnosis.paths, bundle.started),
             _views(results, by_id, Policy(), behind, on),
             others,
             policy,

@@ -4,13 +4,15 @@ Syntax faults are named by line, faults of meaning by the path of the key (``sit
 """
 
 import datetime
+import difflib
 import ipaddress
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Final, Literal, TypeVar, get_args
 
 import msgspec
 
+from kmsdiag.encoding import as_text
 from kmsdiag.model.target import (
     KMS_PORT,
     Expected,
@@ -139,17 +141,23 @@ def read(data: bytes, name: str) -> ExpectedState:
 
 def _decode(data: bytes) -> ExpectedFile:
     try:
-        table = tomllib.loads(data.decode())
+        text = as_text(data)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ExpectedError(f"it is no text in UTF-8 (at line {line})") from None
+    try:
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ExpectedError(f"it is no valid TOML: {error}") from None
+        # The parser has no number for the last line.
+        last = text.count("\n", 0, len(text.rstrip())) + 1
+        where = str(error).replace("(at end of document)", f"(at line {last}, the end)")
+        raise ExpectedError(f"it is no valid TOML: {where}") from None
     written = table.get("format", EXPECTED_FORMAT)
     if isinstance(written, int) and written > EXPECTED_FORMAT:
         raise ExpectedError(f"format: {written} is newer than {EXPECTED_FORMAT}, which this kmsdiag reads")
-    _require_grades(table.get("severity"))
     try:
+        _require_keys(table, ExpectedFile)
+        _require_choices(table)
         return msgspec.convert(table, ExpectedFile, builtin_types=(datetime.date, datetime.datetime, datetime.time))
     except msgspec.ValidationError as error:
         what, _, at = str(error).partition(" - at `$")
@@ -159,13 +167,51 @@ def _decode(data: bytes) -> ExpectedFile:
         raise ExpectedError("it is nested too deeply") from None
 
 
-def _require_grades(severity: object) -> None:
-    """Name the code whose severity is none: the decoder would only say that some value of the table is wrong."""
-    allowed = get_args(Grade)
-    if isinstance(severity, dict):
-        for code, grade in severity.items():
-            if grade not in allowed:
-                raise ExpectedError(f"severity.{code!r}: {grade!r} is no severity ({', '.join(allowed)})")
+_TABLES: Final[Mapping[type[_Table], Mapping[str, type[_Table]]]] = {
+    ExpectedFile: {"hosts": HostEntry, "sites": SiteEntry, "networks": NetworkEntry, "waivers": WaiverEntry},
+    SiteEntry: {"machines": MachineCounts},
+}
+"""The tables in each table."""
+
+
+def _require_keys(table: Mapping[str, object], kind: type[_Table], at: str = "") -> None:
+    """Name the key that is misspelt or missing by its whole path: the decoder would name the table around it."""
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    for key in table:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(fields)}"
+            raise ExpectedError(f"{at}{key if key.isidentifier() else repr(key)}: there is no such key; {hint}")
+    for name, field in fields.items():
+        if field.required and name not in table:
+            raise ExpectedError(f"{at}{name}: is missing")
+    for name, inner in _TABLES.get(kind, {}).items():
+        value = table.get(name)
+        listed = [(f"{at}{name}.", value)]
+        if isinstance(value, list):
+            listed = [(f"{at}{name}[{number}].", one) for number, one in enumerate(value)]
+        for path, one in listed:
+            if isinstance(one, dict):
+                _require_keys(one, inner, path)
+
+
+def _require_choices(table: Mapping[str, object]) -> None:
+    """Name the word that is none of those allowed, and these: the decoder would say neither."""
+    severity, hosts = table.get("severity"), table.get("hosts")
+    for code, grade in severity.items() if isinstance(severity, dict) else ():
+        if isinstance(grade, dict):
+            more = next(iter(grade), "…")
+            raise ExpectedError(f"severity.{code!r}: write the code in quotes: {f'{code}.{more}'!r} = …")
+        _require_choice(f"severity.{code!r}", grade, get_args(Grade), "severity")
+    for number, host in enumerate(hosts if isinstance(hosts, list) else ()):
+        serves = host.get("serves") if isinstance(host, dict) else None
+        for place, product in enumerate(serves if isinstance(serves, list) else ()):
+            _require_choice(f"hosts[{number}].serves[{place}]", product, tuple(map(str, Product)), "product")
+
+
+def _require_choice(at: str, value: object, allowed: Sequence[str], what: str) -> None:
+    if value not in allowed:
+        raise ExpectedError(f"{at}: {value!r} is no {what} ({', '.join(allowed)})")
 
 
 class _Reader:
@@ -210,6 +256,8 @@ class _Reader:
             raise ExpectedError(f"{at}.host: SRV records name hosts in full: {spec.host!r} lacks its domain")
         if not entry.serves:
             raise ExpectedError(f"{at}.serves: a host that serves nothing has no place here")
+        if as_address(spec.host) is not None and set(entry.serves) != set(Product):
+            raise ExpectedError(f"{at}.serves: this is told by a host's name: give that in place of {spec.host}")
         return ExpectedHost(
             spec.host,
             entry.port,

@@ -1,5 +1,7 @@
 """Reports read back from files: a report as it is, a bundle judged again. Whoever compares or joins runs reads here."""
 
+import codecs
+import contextlib
 import datetime
 import functools
 import sys
@@ -10,12 +12,15 @@ import msgspec
 
 from kmsdiag import bundle, diagnosis, registry
 from kmsdiag.bundle import BundleError
+from kmsdiag.encoding import as_text
 from kmsdiag.model.capture import FoundBy
 from kmsdiag.model.report import REPORT_FORMAT, Report
 from kmsdiag.policy import Policy
 from kmsdiag.registry import Registry
 
 MAX_BYTES: Final = bundle.MAX_BYTES
+
+_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class ReportError(ValueError):
@@ -27,6 +32,8 @@ class _Kind(msgspec.Struct):
 
     kmsdiag_report: int | None = None
     kmsdiag_bundle: int | None = None
+    kmsdiag_merged: int | None = None
+    kmsdiag_diff: int | None = None
 
 
 def read_report(path: str | Path, checks: Registry | None = None, policy: Policy | None = None) -> Report:
@@ -64,6 +71,10 @@ def decode_report(data: bytes, checks: Registry | None = None, policy: Policy | 
     Raises:
         ReportError: why they are no report; no file is named.
     """
+    if data.startswith(_MARKS):
+        # What a shell of Windows redirected into a file.
+        with contextlib.suppress(UnicodeDecodeError):
+            data = as_text(data).encode()
     if not data.strip():
         raise ReportError("it is empty")
     try:
@@ -78,6 +89,9 @@ def decode_report(data: bytes, checks: Registry | None = None, policy: Policy | 
         return _report(data, kind.kmsdiag_report)
     if kind.kmsdiag_bundle is not None:
         return _judged(data, checks or _built_in(), policy)
+    if kind.kmsdiag_merged is not None or kind.kmsdiag_diff is not None:
+        made = "merge" if kind.kmsdiag_diff is None else "diff"
+        raise ReportError(f"it is what 'kmsdiag {made}' wrote, no report: give the files it was made of")
     raise ReportError("it is JSON, but neither a report (--format json) nor a bundle (--record) of kmsdiag")
 
 

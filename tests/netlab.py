@@ -220,15 +220,15 @@ class Lab:
         return self.call(host, _run, *command, stdin=stdin)
 
     @contextlib.contextmanager
-    def nft(self, host: str, *rules: str, hook: str = "input") -> Iterator[None]:
+    def nft(self, host: str, *rules: str, hook: str = "input", table: str = "lab") -> Iterator[None]:
         """Firewall rules in a host, for as long as the context lasts. They go into the chain ``inet lab rules``."""
         lines = "\n".join(rules)
-        table = f"table inet lab {{\n chain rules {{\n type filter hook {hook} priority 0;\n{lines}\n}}\n}}\n"
-        self.sh(host, "nft", "-f", "-", stdin=table)
+        text = f"table inet {table} {{\n chain rules {{\n type filter hook {hook} priority 0;\n{lines}\n}}\n}}\n"
+        self.sh(host, "nft", "-f", "-", stdin=text)
         try:
             yield
         finally:
-            self.sh(host, "nft", "delete", "table", "inet", "lab")
+            self.sh(host, "nft", "delete", "table", "inet", table)
 
     def nft_packets(self, host: str) -> list[int]:
         """Packets that each ``counter`` of the rules has seen, in their order."""

@@ -82,6 +82,7 @@ MAY_IMPORT = {
         "kmsdiag.collected",
         "kmsdiag.compare",
         "kmsdiag.diagnosis",
+        "kmsdiag.encoding",
         "kmsdiag.engine",
         "kmsdiag.evidence",
         "kmsdiag.expected",
@@ -134,7 +135,8 @@ MAY_IMPORT = {
         "kmsdiag.whatif",
     },
     "kmsdiag.discovery": {"kmsdiag.model"},
-    "kmsdiag.expected": {"kmsdiag.model", "kmsdiag.policy"},
+    "kmsdiag.encoding": set(),
+    "kmsdiag.expected": {"kmsdiag.encoding", "kmsdiag.model", "kmsdiag.policy"},
     "kmsdiag.engine": {"kmsdiag.model", "kmsdiag.registry"},
     "kmsdiag.explain": {
         "kmsdiag.knowledge",
@@ -224,6 +226,7 @@ MAY_IMPORT = {
     "kmsdiag.reports": {
         "kmsdiag.bundle",
         "kmsdiag.diagnosis",
+        "kmsdiag.encoding",
         "kmsdiag.model",
         "kmsdiag.policy",
         "kmsdiag.registry",
@@ -253,6 +256,7 @@ PURE = {
     "kmsdiag.compare",
     "kmsdiag.correlation",
     "kmsdiag.discovery",
+    "kmsdiag.encoding",
     "kmsdiag.expected",
     "kmsdiag.explain",
     "kmsdiag.fault",

@@ -142,6 +142,13 @@ class TestByChecks:
         )
         assert {what for what in before if before[what] is not after[what]} == {f"{KMS2}:1688 is published in {DOMAIN}"}
 
+    def test_of_many_failures_the_first_are_told(self) -> None:
+        world = works(asked(plan()), record("kms1"), *(record(f"x{number:02}") for number in range(25)))
+        why = requirements(judged(world))["no other host is published"].why
+        assert f"x00.{DOMAIN}:1688 is published" in why
+        assert why.count(" is not expected.") == 10
+        assert why.endswith(" And 15 more.")
+
     def test_a_host_that_is_expected_by_its_address(self) -> None:
         expected = plan(ExpectedHost("10.1.0.8", 1688, domains=(DOMAIN,)))
         what = f"10.1.0.8:1688 is published in {DOMAIN}"
@@ -160,6 +167,24 @@ class TestByChecks:
     def test_what_dns_does_not_tell_is_not_known(self, outcome: DnsOutcome) -> None:
         found = states(judged(asked(plan(max_hosts=1)).srv(outcome=outcome, server=DNS)))
         assert set(found.values()) == {NOT_KNOWN}
+
+    def test_a_domain_that_can_not_be_asked_hides_nothing_of_another(self) -> None:
+        other = "fabrikam.example"
+        both = {"domains": (DOMAIN, other)}
+        world = World(DOMAIN, other, servers=(DNS,), expected=plan(host("kms1", **both), host("kms2", **both)))
+        works(world).srv(outcome=DnsOutcome.SERVFAIL, server=DNS, domain=other)
+        found = states(judged(world))
+        assert found[f"{KMS1}:1688 is published in {DOMAIN}"] is PASS
+        assert found[f"{KMS2}:1688 is published in {DOMAIN}"] is FAIL
+        assert found[f"{KMS1}:1688 is published in {other}"] is NOT_KNOWN
+        assert found[f"{KMS2}:1688 is published in {other}"] is NOT_KNOWN
+        assert found["no other host is published"] is NOT_KNOWN
+
+    def test_that_nothing_is_published_is_known(self) -> None:
+        world = asked(plan(max_hosts=1)).srv(outcome=DnsOutcome.NXDOMAIN, server=DNS)
+        found = states(judged(world))
+        assert found[f"{DOMAIN} publishes at most 1 host"] is PASS
+        assert found[f"{DOMAIN} publishes a host for Windows"] is FAIL
 
     def test_nor_is_what_was_never_asked(self) -> None:
         report = judged(asked(plan()).gap(SrvQuery(name=f"_vlmcs._tcp.{DOMAIN}", server=DNS)))
@@ -227,6 +252,29 @@ class TestByNetworks:
         good = self.other(works(World(DOMAIN, servers=(DNS,))))
         assert self.found(good, self.other(self.silent())).state is FAIL
         assert self.found(self.other(self.silent()), good, own="desks").state is FAIL
+
+    def test_places_that_say_the_same_stand_together_and_a_fleet_fits_a_line(self) -> None:
+        found = self.found(
+            *(self.other(self.silent(), f"pc-{number:03}", addresses=("10.1.9.9",)) for number in range(200))
+        )
+        assert found.why == f"pc-000, pc-001, pc-002 and 197 more: {KMS1}:1688 fails at tcp (silent)"
+        assert len(found.seen_from) == 200
+
+    def test_many_ways_are_cut(self) -> None:
+        world = works(World(DOMAIN, servers=(DNS,)), *(record(f"x{number}") for number in range(9)))
+        found = self.found(self.other(world.tcp("10.1.0.9", TcpOutcome.TIMEOUT)))
+        assert found.why == (
+            "desks: "
+            + ", ".join(f"x{number}.{DOMAIN}:1688 fails at tcp (silent)" for number in range(3))
+            + " and 6 more"
+        )
+
+    @pytest.mark.parametrize(("hours", "says"), [(23, ""), (25, " (as of 2026-01-04)"), (-48, "")])
+    def test_an_old_report_says_of_which_day_it_is(self, hours: int, says: str) -> None:
+        started = AT - datetime.timedelta(hours=hours)
+        old = msgspec.structs.replace(self.other(works(World(DOMAIN, servers=(DNS,)))), started=started)
+        found = self.found(old)
+        assert (found.state, found.why) == (PASS, f"desks: {KMS1}:1688 found, reached and answering{says}")
 
     def test_a_report_about_something_else_decides_nothing(self) -> None:
         other = self.other(World("fabrikam.example", servers=(DNS,)).srv(server=DNS, domain="fabrikam.example"))

@@ -130,6 +130,16 @@ class TestBaseline:
         )
         assert read(Path("expected.toml").read_bytes(), "x").expected.hosts == ()
 
+    def test_a_run_that_knows_less_replaces_nothing(self, capsys: Capture) -> None:
+        Path("expected.toml").write_text(SOUND)
+        with place(ONE, DnsBehaviour.REFUSED) as there:
+            assert main(["baseline", "contoso.example", "--server", there.server, "-o", "expected.toml"]) == 3
+        assert capsys.readouterr() == (
+            "",
+            "kmsdiag: DNS could not be asked about contoso.example: expected.toml is as it was\n",
+        )
+        assert Path("expected.toml").read_text() == SOUND
+
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
@@ -191,6 +201,7 @@ class TestAudit:
                 "",
                 [
                     "contoso.example publishes a KMS host, at every DNS server asked",
+                    "contoso.example publishes a host for Windows",
                     "kms1.contoso.example:{} (priority 0) is published in contoso.example",
                 ],
                 {"hosts_expected.missing", "plan_domains.not_published"},
@@ -252,6 +263,15 @@ class TestAudit:
             more = audited(capsys, name, "--from", "branch.json", "bundle.json")
         what = "activation works from branch (10.7.0.0/16, hq)"
         assert [self.state(report, what) for report in (alone, more)] == ["not known", "pass"]
+
+    def test_a_what_if_of_another_place_decides_nothing(self, capsys: Capture) -> None:
+        Path("r.zone").write_text("_vlmcs._tcp SRV 0 0 1688 kms1\n")
+        with place(ONE) as there:
+            name = expected(there)
+            main(["audit", name, *QUIET, "--what-if", "r.zone", "-o", "supposed.json"])
+            capsys.readouterr()
+            says = wrong(capsys, "audit", name, "--from", "supposed.json")
+        assert says == "supposed.json can't be used: it is about proposed records (--what-if), not what is there"
 
     def state(self, report: dict[str, Any], what: str) -> str:
         return next(str(one["state"]) for one in report["audit"]["requirements"] if one["what"] == what)
@@ -336,7 +356,7 @@ class TestCheckConfig:
                 f'{SOUND}[[waivers]]\ncode = "hosts_public.publc"\nreason = "x"\nuntil = 2026-01-01\n',
                 "e.toml: waivers[0].code: no check says 'hosts_public.publc'; did you mean 'hosts_public.public'?",
             ),
-            (f"{SOUND}max = 1\n", "e.toml: sites[0]: Object contains unknown field `max`"),
+            (f"{SOUND}max = 1\n", "e.toml: sites[0].max: there is no such key"),
         ],
     )
     def test_one_that_is_not(self, text: str, says: str, capsys: Capture) -> None:
@@ -377,7 +397,7 @@ class TestMistakes:
         Path("e.toml").write_text(SOUND)
         Path("bad.zone").write_text("_vlmcs._tcp SRV 0 0 1688 kms1\nkms1 A 10.1.0\n")
         Path("other.zone").write_text("_vlmcs._tcp.other.example. SRV 0 0 1688 kms1.other.example.\n")
-        Path("binary.zone").write_bytes(b"\xff\xfe")
+        Path("binary.zone").write_bytes(b"\x00\xff")
         Path("newer.json").write_text('{"kmsdiag_report": 99}')
         assert says in wrong(capsys, "audit", *arguments)
 

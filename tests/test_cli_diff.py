@@ -60,11 +60,14 @@ def test_a_bundle_is_judged_again(capsys: pytest.CaptureFixture[str]) -> None:
         ('{"kmsdiag_report": 99}', "report format 99, newer than 1, which this kmsdiag reads: update kmsdiag"),
         ('{"kmsdiag_report": 1}', "it is damaged"),
         ("{}", "neither a report"),
+        ('{"kmsdiag_diff": 1}', "it is what 'kmsdiag diff' wrote, no report: give the files it was made of"),
+        ('{"kmsdiag_merged": 1}', "it is what 'kmsdiag merge' wrote, no report: give the files it was made of"),
+        ("\ufeff", "it is empty"),
     ],
 )
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_file_that_can_not_be_used(content: str, says: str, place: int, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("broken.json").write_text(content)
+    Path("broken.json").write_text(content, encoding="utf-8")
     names = ["good.json", "good.json"]
     names[place] = "broken.json"
     assert main(["diff", *names, "-o", "diff.json"]) == 2

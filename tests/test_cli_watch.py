@@ -104,7 +104,7 @@ def test_each_change_is_said_once(clock: Clock, capsys: pytest.CaptureFixture[st
         f"BROKEN  {DOMAIN}: no way to a KMS host works from here.",
         f"{DOMAIN}: DNS publishes no KMS host (NXDOMAIN)",
         f"worse: new way: {way}, fails at tcp (refused)",
-        f"changed: no longer there: {DOMAIN}",
+        f"changed: no longer there: {DOMAIN} (before: fails at srv (NXDOMAIN))",
         f"changed: {way}: fails at tcp (refused) → fails at tcp (silent)",
         "better: verdict: broken → healthy",
         f"better: {way}: fails at tcp (silent) → ok",

@@ -178,6 +178,24 @@ def test_a_domain_without_records() -> None:
     assert "slmgr /sdns" in only(picture).fixes[0].command
 
 
+@pytest.mark.parametrize(
+    ("outcome", "commands"),
+    [
+        (DnsOutcome.NXDOMAIN, ["slmgr /sdns; Restart-Service sppsvc"]),
+        (DnsOutcome.REFUSED, [f"dig @{GOOD} _vlmcs._tcp.{DOMAIN} SRV"]),
+    ],
+)
+def test_what_to_do_fits_what_the_servers_say(outcome: DnsOutcome, commands: list[str]) -> None:
+    """Two servers that refuse, each asked by everybody: that no host publishes itself is not known then."""
+    world = World(DOMAIN, servers=(GOOD, STALE)).srv(outcome=outcome, server=GOOD).srv(outcome=outcome, server=STALE)
+    cause = only(merged(seen(world, "hq", HQ), seen(world, "branch", BRANCH)))
+    assert cause.kind is CauseKind.DOMAIN
+    assert [fix.command for fix in cause.fixes] == [
+        *commands,
+        f"Resolve-DnsName -Type SRV -DnsOnly _vlmcs._tcp.{DOMAIN}",
+    ]
+
+
 def test_a_server_that_alone_has_no_records() -> None:
     picture = merged(seen(healthy(), "hq", HQ), seen(no_dns(STALE, DnsOutcome.NXDOMAIN), "branch", BRANCH))
     assert causes(picture) == [(CauseKind.SERVER, STALE, ("branch",))]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kmsdiag.model.audit import Audit, Requirement, RequirementState
 from kmsdiag.model.finding import Severity, Status
+from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.model.path import PathState
 from kmsdiag.report import views
 from kmsdiag.report.junit import Case, Problem, Run, Suite, document, render
@@ -87,6 +88,19 @@ def test_a_failing_way_says_the_cause_and_what_to_do() -> None:
     assert failure.get("type") == "tcp.timeout"
     assert failure.get("message") == "KMS host kms-old.contoso.example (10.1.0.9) is silent on TCP 1688"
     assert "do: test the path from a client" in (failure.text or "")
+
+
+def test_two_servers_that_fail_in_the_same_domain_are_not_mixed_up() -> None:
+    """Both are causes of the way to nowhere, and each case has its own server in its name."""
+    world = World(DOMAIN, servers=("10.1.0.2", "10.1.0.3"))
+    world.srv(outcome=DnsOutcome.REFUSED, server="10.1.0.2").srv(outcome=DnsOutcome.TIMEOUT, server="10.1.0.3")
+    root = valid(render(world.report()))
+    assert cases(root, "kmsdiag.ways") == {
+        f"{DOMAIN} at 10.1.0.2": ("failure", "fails at srv (REFUSED)"),
+        f"{DOMAIN} at 10.1.0.3": ("failure", "fails at srv (silent)"),
+    }
+    texts = [failure.text or "" for failure in root.findall("testsuite[@name='kmsdiag.ways']/testcase/failure")]
+    assert all("DNS server 10.1.0.2 refuses" in text and "10.1.0.3 does not answer" in text for text in texts)
 
 
 def test_findings_from_the_chosen_severity_on_are_failures() -> None:

@@ -72,6 +72,11 @@ class TestRoundTrip:
         report = World().report()
         assert decode_report(rendered.render(report).encode()) == report
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_one_that_a_shell_of_windows_redirected(self, encoding: str) -> None:
+        text = written().decode().replace("\n", "\r\n")
+        assert decode_report(text.encode(encoding)) == runs()["mixed"].report
+
     @pytest.mark.parametrize("name", NAMES)
     def test_a_bundle_is_judged_again(self, name: str) -> None:
         run = runs()[name]
@@ -121,7 +126,7 @@ def test_the_policy_is_that_of_the_reader() -> None:
         (b"[]", "it is no report"),
         (b"7", "it is no report"),
         (b"{}", "neither a report .* nor a bundle"),
-        (b'{"kmsdiag_merged": 1}', "neither a report .* nor a bundle"),
+        (b'{"kmsdiag_merged": 1}', "it is what 'kmsdiag merge' wrote"),
         (b'{"kmsdiag_report": "1"}', "it is no report: .*kmsdiag_report"),
         (b'{"kmsdiag_report": 2}', "report format 2, newer than 1, .*: update kmsdiag"),
         (b'{"kmsdiag_report": 0}', "report format 0, which there never was"),

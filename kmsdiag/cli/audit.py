@@ -225,21 +225,25 @@ def _read_report(name: str, registry: "Registry", policy: "Policy") -> "Report":
     from kmsdiag.reports import ReportError, read_report
 
     try:
-        return read_report(name, registry, policy)
+        report = read_report(name, registry, policy)
     except ReportError as error:
         raise UsageProblem(str(error)) from None
+    if report.what_if is not None:
+        raise UsageProblem(f"{name} can't be used: it is about proposed records (--what-if), not what is there")
+    return report
 
 
 def _read_zone(name: str, state: "ExpectedState") -> "Proposal":
     """Proposed records; names without a final dot are of the domain, where the file has one."""
     import sys
 
+    from kmsdiag.encoding import as_text
     from kmsdiag.report.words import visible
     from kmsdiag.wire.zone import ZoneError, read
 
     called = _called(name)
     try:
-        text = _read(name).decode()
+        text = as_text(_read(name))
         proposed = read(text, state.domains[0] if len(state.domains) == 1 else "")
     except UnicodeDecodeError:
         raise UsageProblem(f"{called} is no zone file: it is no text in UTF-8") from None

@@ -47,7 +47,8 @@ def command(
 ) -> int:
     """Write an expected state (TOML) from what is published and answers now, for 'kmsdiag audit'.
 
-    Remarks in it say what was seen and what has to be filled in. Exit code 3 where a domain could not be asked about.
+    Remarks in it say what was seen and what has to be filled in. Exit code 3 where a domain could not be asked about;
+    a file that is there is left as it is then.
     """
     from kmsdiag import baseline, diagnosis
     from kmsdiag.cli.live import load_all, record_live, source_address
@@ -66,12 +67,16 @@ def command(
     if report.interrupted:
         print("kmsdiag: interrupted; nothing was written", file=sys.stderr)
         return 130
+    unknown = _unasked(report)
+    if unknown and file is not None and file.is_file():
+        # What stands there may know more than this run.
+        print(f"kmsdiag: DNS could not be asked about {', '.join(unknown)}: {file} is as it was", file=sys.stderr)
+        return 3
     text = baseline.render(report)
     try:
         _write(file, text)
     except BrokenPipeError:
         drop_stdout()
-    unknown = _unasked(report)
     if unknown:
         print(f"kmsdiag: DNS could not be asked about {', '.join(unknown)}: the file lacks its hosts", file=sys.stderr)
     return 3 if unknown else 0

@@ -134,7 +134,7 @@ def record_live(
     """Ask the network about a target from here."""
     from kmsdiag import api
 
-    where = api.here(label)
+    where = api.here(label, target, settings.source)
     return gather(
         lambda stop, on_progress: api.record(
             target,

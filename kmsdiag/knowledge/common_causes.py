@@ -54,7 +54,8 @@ TEXTS: Final = {
         headline="No place finds a KMS host for {name}: {what}",
         text="Asked from {vantages}. {contrast}",
         fixes=(
-            Fix(Where.KMS_HOST, "have the KMS host publish itself", "slmgr /sdns; Restart-Service sppsvc"),
+            Fix(Where.KMS_HOST, "have the KMS host publish itself in {lacking}", "slmgr /sdns; Restart-Service sppsvc"),
+            Fix(Where.HERE, "see the answer of a server that fails", "dig {failing:words} {query} SRV"),
             _RESOLVE,
         ),
     ),

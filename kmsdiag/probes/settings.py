@@ -1,8 +1,9 @@
 """How probes behave, and what this machine is: its resolvers, suffixes and own addresses. Read-only."""
 
+import ipaddress
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -68,18 +69,29 @@ def system_dns() -> SystemDns:
     return SystemDns(tuple(servers), tuple(dict.fromkeys(name for name in names if name not in ("", "."))))
 
 
-def own_addresses() -> tuple[str, ...]:
-    """The addresses this machine would send from, one a family at most; nothing is sent to find out."""
-    found = []
-    # Connecting a UDP socket sends no packet; it only makes the kernel choose a source (documentation addresses).
-    for family, probe in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+_ELSEWHERE = ("192.0.2.1", "2001:db8::1")
+"""Documentation addresses: what leads there is the way to everywhere else."""
+
+
+def own_addresses(toward: Iterable[str] = (), source: str = "") -> tuple[str, ...]:
+    """The addresses this machine would send from, to elsewhere and to these addresses; nothing is sent to find out.
+
+    A machine without a default route knows its address only on the way to those that it asks. ``source`` stands for
+    all of its family. Loopback is no place and left out.
+    """
+    found = [source] if source else []
+    for address in (*_ELSEWHERE, *toward):
+        if source and (":" in source) == (":" in address):
+            continue
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
+            # Connecting a UDP socket sends no packet; it only makes the kernel choose a source.
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
-                sock.connect((probe, 9))
+                sock.connect((address, 9))
                 found.append(str(sock.getsockname()[0]))
         except OSError:
             continue
-    return tuple(found)
+    return tuple(dict.fromkeys(address for address in found if not ipaddress.ip_address(address).is_loopback))
 
 
 def can_send_from(address: str) -> str:

@@ -133,14 +133,14 @@ def render(report: Report, fail_on: Severity = Severity.ERROR) -> str:
 
 
 def _ways(report: Report) -> Suite:
-    causes: dict[str, Cause] = {}
+    causes: dict[str, list[Cause]] = {}
     for cause in report.verdict.causes:
         for name in cause.paths:
-            causes.setdefault(name, cause)
+            causes.setdefault(name, []).append(cause)
     return Suite("kmsdiag.ways", [_way(path, causes) for path in report.paths])
 
 
-def _way(path: Path, causes: dict[str, Cause]) -> Case:
+def _way(path: Path, causes: dict[str, list[Cause]]) -> Case:
     host = "" if path.target == NOWHERE else join_host_port(path.target, path.port)
     name = " → ".join(part for part in ("" if path.domain == NOWHERE else path.domain, host) if part)
     case = Case("kmsdiag.way", name if host else f"{name} at {', '.join(path.servers)}")
@@ -148,14 +148,21 @@ def _way(path: Path, causes: dict[str, Cause]) -> Case:
         return case
     if path.state is PathState.UNKNOWN:
         return case._replace(skipped="not tested to its end")
-    cause = causes.get(name)
-    if cause is not None:
-        lines = [cause.text, *_fixes(cause.fixes)]
-        return case._replace(failure=Problem(cause.code, cause.headline, "\n".join(lines)))
     stages = [*path.stages, *(stage for route in path.routes for stage in route.stages)]
     failing = next((stage for stage in stages if stage.state is State.FAIL), None)
     words = f"fails at {failing.stage} ({failing.note or failing.outcome})" if failing is not None else path.state.value
-    return case._replace(failure=Problem(f"way.{path.state}", words))
+    own = causes.get(name, [])
+    if not own:
+        return case._replace(failure=Problem(f"way.{path.state}", words))
+    if len(own) == 1:
+        return case._replace(failure=Problem(own[0].code, own[0].headline, "\n".join(_cause(own[0]))))
+    # Of several causes, such as two silent DNS servers, it is not told which is whose.
+    lines = [line for cause in own for line in (cause.headline, *_cause(cause))]
+    return case._replace(failure=Problem(own[0].code, words, "\n".join(lines)))
+
+
+def _cause(cause: Cause) -> list[str]:
+    return [cause.text, *_fixes(cause.fixes)]
 
 
 def _requirements(requirements: Sequence[Requirement], fail_on: Severity) -> Suite:

@@ -36,8 +36,8 @@ class World:
             self._servers[name].primary(DOMAIN, self._serial, SERVERS, records)
             self._servers[name].reload()
 
-    def kmsdiag(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """The real command on the client, in a folder of its own."""
+    def kmsdiag(self, *arguments: str, host: str = "client") -> "subprocess.CompletedProcess[str]":
+        """The real command on a host, in a folder of its own."""
         root = Path(__file__).parents[2]
         environment = {**os.environ, "COLUMNS": "100", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(root)}
         command = [sys.executable, "-m", "kmsdiag", *arguments]
@@ -47,11 +47,12 @@ class World:
                 command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
             )
 
-        return self.lab.call("client", run)
+        return self.lab.call(host, run)
 
-    def audit(self, *arguments: str) -> dict[str, Any]:
+    def audit(self, *arguments: str, host: str = "client") -> dict[str, Any]:
         """The JSON report of an audit."""
-        done = self.kmsdiag("audit", "expected.toml", "--timeout", "1.5", "--no-clock", "--format", "json", *arguments)
+        options = ("--timeout", "1.5", "--no-clock", "--format", "json")
+        done = self.kmsdiag("audit", "expected.toml", *options, *arguments, host=host)
         assert done.stderr == ""
         report: dict[str, Any] = json.loads(done.stdout)
         return {**report, "exit": done.returncode}
@@ -63,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     require_lab()
     require_tools("named", "nft")
     folder = tmp_path_factory.mktemp("audit")
-    with Lab(client=11, primary=12, secondary=13, kms1=14, kms2=15) as lab:
+    with Lab(client=11, primary=12, secondary=13, kms1=14, kms2=15, elsewhere=16) as lab:
         servers = {name: Bind(lab, name, folder) for name in SERVERS}
         for server in servers.values():
             server.primary(DOMAIN, 1, SERVERS, BASE)
@@ -86,7 +87,7 @@ def _complete(file: Path) -> None:
     ):
         assert text.count(old) == 1, text
         text = text.replace(old, new)
-    file.write_text(f'{text}\n[[networks]]\nname = "client"\naddress = "10.77.0.0/24"\nsite = "hq"\n')
+    file.write_text(f'{text}\n[[networks]]\nname = "client"\naddress = "10.77.0.0/28"\nsite = "hq"\n')
 
 
 @pytest.fixture
@@ -122,10 +123,18 @@ def test_the_baseline_is_sound_and_met(base: World) -> None:
     assert (report["exit"], report["verdict"]["state"]) == (0, "healthy")
 
 
+def test_a_network_knows_its_machines_by_their_addresses(base: World) -> None:
+    """None of them has a default route: the way to the DNS servers is what tells a machine its own address."""
+    report = base.audit()
+    assert report["vantage"]["addresses"] == [base.lab.v4("client")]
+    assert states(report)["activation works from client (10.77.0.0/28, hq)"] == "pass"
+    assert report["exit"] == 0
+
+
 def test_from_elsewhere_the_network_is_not_known(base: World) -> None:
-    report = base.audit("--vantage", "elsewhere")
+    report = base.audit(host="elsewhere")
     assert [what for what, state in states(report).items() if state != "pass"] == [
-        "activation works from client (10.77.0.0/24, hq)"
+        "activation works from client (10.77.0.0/28, hq)"
     ]
     assert report["exit"] == 3
 
@@ -175,7 +184,7 @@ def test_from_elsewhere_the_network_is_not_known(base: World) -> None:
 def test_one_changed_record_is_one_drift(base: World, records: str, code: str, says: str, fails: list[str]) -> None:
     assert records != BASE
     base.publish(records)
-    report = base.audit("--vantage", "elsewhere")
+    report = base.audit(host="elsewhere")
     assert drift(report) == {code: says}
     found = [what for what in failed(report) if "is published" in what]
     assert [any(what.startswith(start) for start in fails) for what in found] == [True]
@@ -196,11 +205,11 @@ def test_servers_that_disagree_fail_their_own_requirement(base: World) -> None:
 def test_a_firewall_is_seen_from_the_network_and_its_opening_is_printed(base: World) -> None:
     with base.lab.nft("kms2", "tcp dport 1688 drop"):
         report = base.audit("--vantage", "client", "--print-changes")
-    assert failed(report) == ["activation works from client (10.77.0.0/24, hq)"]
+    assert failed(report) == ["activation works from client (10.77.0.0/28, hq)"]
     (change,) = report["changes"]
-    assert change["what"] == f"TCP 1688 of kms2.{DOMAIN} (10.77.0.15) is to be open from 10.77.0.0/24"
+    assert change["what"] == f"TCP 1688 of kms2.{DOMAIN} (10.77.0.15) is to be open from 10.77.0.0/28"
     rule = "New-NetFirewallRule -DisplayName 'KMS 1688 (kmsdiag)' -Direction Inbound -Protocol TCP -LocalPort 1688"
-    assert change["steps"][0]["do"] == [f"{rule} -RemoteAddress '10.77.0.0/24' -Action Allow"]
+    assert change["steps"][0]["do"] == [f"{rule} -RemoteAddress '10.77.0.0/28' -Action Allow"]
 
 
 def test_the_printed_zone_lines_bring_the_expected_state(base: World) -> None:

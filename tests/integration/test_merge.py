@@ -16,6 +16,7 @@ import pytest
 from tests.integration.nameservers import Bind
 from tests.integration.world import listening
 from tests.netlab import Lab, require_lab, require_tools
+from tests.pages import assert_shown, blocks
 
 DOMAIN: Final = "corp.test"
 SERVERS: Final = ("nshq", "nsbranch", "nsdepot")
@@ -34,9 +35,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("named")
     hosts = {"hq": 11, "branch": 12, "depot": 13, "nshq": 21, "nsbranch": 22, "nsdepot": 23, "kms1": 31, "kmsold": 32}
     with Lab(**hosts) as made:
-        for place in PLACES:
-            # A route to elsewhere, by which a machine knows the address that it has in the network.
-            made.ip(place, "route add default dev eth0")
         first, second, third = (Bind(made, host, folder) for host in SERVERS)
         first.primary(DOMAIN, 1, SERVERS, BEFORE)
         # What looked at the zone before the change has it as it was.
@@ -52,11 +50,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             yield made
 
 
-def kmsdiag(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def kmsdiag(*arguments: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
     root = Path(__file__).parents[2]
     environment = {**os.environ, "COLUMNS": "100", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "kmsdiag", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +137,25 @@ def test_diff_of_two_places(files: dict[str, Path]) -> None:
     better = kmsdiag("diff", str(files["branch"]), str(files["hq"]))
     assert f"{DOMAIN} → kms1.{DOMAIN}:1688: fails at tcp (silent) → ok" in better.stdout
     assert "✔ NO WORSE" in better.stdout
+
+
+def test_the_page_shows_this_picture(lab: Lab, files: dict[str, Path], tmp_path: Path) -> None:
+    (picture,), (unknown,), (worse,) = (
+        blocks("audit.md", begin) for begin in ("▲ DEGRADED  1 of 3", "kmsdiag: far.json", "✖ WORSE")
+    )
+    names = {"hq.json": files["hq"], "branch.json": files["branch"], "before.json": files["hq"]}
+    for name, source in {**names, "depot.json": files["depot"].with_name("depot.bundle.json")}.items():
+        (tmp_path / name).write_bytes(source.read_bytes())
+    (tmp_path / "far.json").write_bytes(b"")
+    server = lab.v4(PLACES["hq"])
+    with lab.nft("kms1", "tcp dport 1688 drop", table="again"):
+        options = ("--server", server, "--vantage", "hq", "--timeout", "1.5", "-o", str(tmp_path / "after.json"))
+        lab.call("hq", kmsdiag, "check", DOMAIN, *options)
+
+    def said(*arguments: str) -> str:
+        done = kmsdiag(*arguments, folder=tmp_path)
+        return done.stderr + done.stdout
+
+    assert_shown(picture, said("merge", "hq.json", "branch.json", "depot.json"))
+    assert_shown(unknown, said("merge", "hq.json", "far.json"))
+    assert_shown(worse, said("diff", "before.json", "after.json"))
