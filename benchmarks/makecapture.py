@@ -164,7 +164,8 @@ def script(
         _put(frames, 36, kms if step.client else ports, 2)
         _put(frames, 38, own, 4)
         if step.flags & ACK:
-            _put(frames, 42, other, 4)
+            # A refusal acknowledges the SYN, which is repeated with the same number.
+            _put(frames, 42, (other + (steps is CLOSED_PORT)) & 0xFFFFFFFF, 4)
         frames[:, 46], frames[:, 47], frames[:, 48] = 0x50, step.flags, 0xFA
         frames[:, TCP_HEADERS:] = np.frombuffer(step.payload, np.uint8)
         if step.random is not None:

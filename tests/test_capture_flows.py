@@ -252,5 +252,5 @@ class TestPackets:
     def test_compact_keeps_only_its_own_bytes(self) -> None:
         packets = from_segments(segments(Talk().activation()))
         few = compact(packets.take(np.array([3])))
-        assert len(few.blob) == int(few.table["captured"][0]) < len(packets.blob)
+        assert 0 <= len(few.blob) - int(few.table["captured"][0]) < 8 < len(packets.blob) - len(few.blob)
         assert compact(Packets(np.empty(0, PACKET), packets.blob)).size == 0

@@ -167,6 +167,21 @@ class TestSelection:
         (line,) = err.splitlines()
         assert says in line
 
+    @pytest.mark.parametrize("option", ["--extract", "-o", "--record"])
+    def test_no_input_is_written_over(self, option: str, three: Path, capsys: Capture) -> None:
+        before = three.read_bytes()
+        code, out, err = run(capsys, three, option, three.parent / "." / three.name)
+        assert (code, out) == (2, "")
+        assert "is one of the files to be read" in err
+        assert three.read_bytes() == before
+
+    def test_no_capture_of_a_folder_is_written_over(self, three: Path, capsys: Capture) -> None:
+        before = three.read_bytes()
+        code, _out, err = run(capsys, three.parent, "--extract", three)
+        assert code == 2
+        assert "is one of the files to be read" in err
+        assert three.read_bytes() == before
+
 
 class TestLists:
     def test_csv(self, three: Path, capsys: Capture) -> None:

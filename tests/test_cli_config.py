@@ -84,6 +84,15 @@ class TestPrecedence:
         assert '"check": "rpc_service"' not in out
 
 
+def test_a_home_that_can_not_be_looked_into_has_no_file(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Such as root's, after a change of user that kept the environment; too long a name is refused to root as well."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", "x" * 5000)
+    assert main(["analyze", files.two_hosts]) == 0
+    assert capsys.readouterr().err == ""
+
+
 class TestPolicy:
     def test_severity_changes_the_exit_code(self, files: Files, capsys: Capture) -> None:
         assert main(["analyze", files.two_hosts]) == 0

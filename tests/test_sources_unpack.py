@@ -70,6 +70,26 @@ def test_what_stands_before_a_cut_is_given() -> None:
         assert problem.endswith("is cut")
 
 
+def test_what_stands_before_damage_in_gzip_is_given() -> None:
+    data = " ".join(map(str, range(400_000))).encode()
+    packed = bytearray(gzip.compress(data))
+    place = len(packed) * 6 // 10
+    packed[place : place + 64] = b"\xff" * 64
+    for size in (5000, 1 << 20):
+        found, problem = unpacked(Gzip, bytes(packed), size)
+        assert problem.startswith("the gzip file is damaged")
+        assert data[: len(data) * 55 // 100] == found[: len(data) * 55 // 100]
+
+
+def test_a_wrong_checksum_of_gzip_takes_nothing_away() -> None:
+    packed = bytearray(gzip.compress(b"content" * 50))
+    packed[-6] ^= 1
+    assert unpacked(Gzip, bytes(packed)) == (
+        b"content" * 50,
+        "the gzip file is damaged (Error -3 while decompressing data: incorrect data check)",
+    )
+
+
 @kinds
 @settings(max_examples=80)
 @given(st.data())

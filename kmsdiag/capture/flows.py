@@ -177,7 +177,7 @@ class Flows:
             return None
         packets = joined(self._held) if len(self._held) > 1 else self._held[0]
         self._held = []
-        survey = _survey(self._without_stragglers(packets), self.now)
+        survey = _survey(*self._without_stragglers(packets), self.now)
         if not survey.ended.size:
             return None
         ends = survey.done | last
@@ -194,11 +194,11 @@ class Flows:
             self._aside.append(compact(ended.packets.take(aside[gid])))
         return _only(ended, ends & ~aside, gid)
 
-    def _without_stragglers(self, packets: Packets) -> Packets:
-        """Sort by connection; drop what still comes of connections that are done (no SYN before it)."""
-        order = _by_connection(keys_of(packets.table))
-        table = pick(packets.table, order)
-        keys = keys_of(table)
+    def _without_stragglers(self, packets: Packets) -> tuple[Packets, Keys]:
+        """Sort by connection; drop what still comes of connections that are done (no SYN before it). With its keys."""
+        keys = keys_of(packets.table)
+        order = _by_connection(keys)
+        table, keys = pick(packets.table, order), keys[order]
         first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
         bare = (table["flags"] & SYN) != 0
         suspects = first[~bare[first]]
@@ -207,8 +207,9 @@ class Flows:
             counts = np.diff(first, append=len(keys))
             seen = np.cumsum(bare)
             opened = (seen - np.repeat(seen[first] - bare[first], counts)) > 0
-            table = pick(table, opened | ~np.isin(keys, keys[suspects]))
-        return Packets(table, packets.blob)
+            stays = opened | ~np.isin(keys, keys[suspects])
+            table, keys = pick(table, stays), keys[stays]
+        return Packets(table, packets.blob), keys
 
     def _recent(self, keys: Keys, at: NDArray[np.int64]) -> Mask:
         """Whether connections with these keys were done not long before these times."""
@@ -279,13 +280,12 @@ class _Survey(NamedTuple):
         return self.ended.regular & self.answered & self.closed
 
 
-def _survey(packets: Packets, now: int) -> _Survey:
-    """Part rows sorted by connection where a port was used again, and see to each.
+def _survey(packets: Packets, keys: Keys, now: int) -> _Survey:
+    """Part rows sorted by connection (``keys``) where a port was used again, and see to each.
 
     Ports that are used again at once are parted only where both connections are regular: stragglers of the one among
     segments of the other are a matter for :func:`~kmsdiag.wire.streams.split_connections`, and so are refused attempts.
     """
-    keys = keys_of(packets.table)
     begins, at_once = _begins(packets.table, keys)
     over, straggling = _overs(packets.table, begins | at_once)
     begins |= over

@@ -125,15 +125,16 @@ def command(
     from kmsdiag.cli.captured import complain_about
     from kmsdiag.cli.config import policy
     from kmsdiag.cli.live import finish, load_all, select
-    from kmsdiag.cli.output import OutputPlan, require_writable
+    from kmsdiag.cli.output import OutputPlan, require_apart, require_writable
     from kmsdiag.cli.times import moment
 
     if conversations is not None and show is not None:
         raise UsageProblem("--conversations and --show exclude each other: give one of them")
     plan = OutputPlan(form=format, output=output, prefix=output_all, color=color, verbosity=verbose, fail_on=fail_on)
-    for path in (record, extract):
-        if path is not None:
-            require_writable(path)
+    written = [path for path in (record, extract) if path is not None]
+    for path in written:
+        require_writable(path)
+    require_apart([*written, *plan.paths], files)
     everything = load_all(checks_dir)
     rules = policy(everything)
     registry = select(everything, only, skip)
@@ -344,7 +345,7 @@ def _chosen(texts: list[str], option: str) -> tuple[str, ...]:
 
 def _extract(path: Path, found: _Found) -> None:
     from kmsdiag.capture.extract import Extract, extract
-    from kmsdiag.cli.output import replace_from
+    from kmsdiag.cli.output import replace_from, require_apart
     from kmsdiag.sources.files import Reading
 
     if found.analysis is None:
@@ -354,6 +355,7 @@ def _extract(path: Path, found: _Found) -> None:
     if any(not source.again for source in found.captures):
         raise UsageProblem("--extract reads the capture a second time, and standard input can't be: give a file")
     sources = {source.path: source for source in found.captures}
+    require_apart([path], sources)
     parts = (
         Extract(sources[origin.path].label, Reading(sources[origin.path]), origin.numbers)
         for origin in found.analysis.frames

@@ -24,7 +24,15 @@ _POLICY = ("severity", "ignore")
 def files() -> list[Path]:
     """The files that exist, weakest first."""
     candidates = (Path(typer.get_app_dir("kmsdiag")) / FILE, Path(FILE))
-    return [path for path in candidates if path.is_file()]
+    return [path for path in candidates if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is there; what lies in a folder that may not be looked into (another user's home) is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -35,9 +35,9 @@ class OutputPlan:
         self._file = None if output in (None, "-") else Path(str(output))
         self._form = form or _form_of(self._file) or Format.TEXT
         self._all = [] if prefix is None else [(one, Path(prefix + one.suffix)) for one in Format]
-        for path in (self._file, *(path for _form, path in self._all)):
-            if path is not None:
-                require_writable(path)
+        self.paths = [path for path in (self._file, *(path for _form, path in self._all)) if path is not None]
+        for path in self.paths:
+            require_writable(path)
 
     def write(self, document: "Document") -> None:
         """Write the document everywhere it should go.
@@ -173,6 +173,18 @@ def require_writable(path: Path) -> None:
     is_device = path.exists() and not path.is_file()
     if not os.access(path if is_device else folder, os.W_OK):
         raise UsageProblem(f"{path} can't be written: no permission in {path.parent}")
+
+
+def require_apart(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
+    """Fail rather than write over what is read.
+
+    Raises:
+        UsageProblem: an output is one of the inputs.
+    """
+    taken = {Path(name).resolve() for name in inputs}
+    for path in outputs:
+        if path.is_file() and path.resolve() in taken:
+            raise UsageProblem(f"{path} is one of the files to be read, and would be lost: give another name")
 
 
 def drop_stdout() -> None:

@@ -127,6 +127,7 @@ class _Tap:
         except Scapy_Exception as error:
             raise CaptureProblem(f"{name} can't be recorded: {' '.join(str(error).split())}") from None
         self.name = name
+        self.packets = 0
         self.dropped: int | None = 0 if sys.platform == "linux" else None
         try:
             self.link = self._prepare()
@@ -178,7 +179,16 @@ class _Files:
         self.paths: list[Path] = []
         self._path, self._ring, self._head = path, ring, head
         self._number = 0
+        self._refuse_older()
         self._file: BinaryIO = self._open()
+
+    def _refuse_older(self) -> None:
+        """An older ring of this name would be written over sooner or later, and read as part of this one."""
+        path = self._path
+        for older in path.parent.iterdir() if self._ring is not None and path.parent.is_dir() else ():
+            number = older.name.removeprefix(f"{path.stem}_").removesuffix(path.suffix)
+            if number.isdecimal() and older.name == f"{path.stem}_{number}{path.suffix}":
+                raise CaptureProblem(f"{older} is there already, of another ring: give another name to -w")
 
     def _open(self) -> BinaryIO:
         self._number += 1
@@ -186,7 +196,7 @@ class _Files:
         if self._ring is not None:
             path = path.with_name(f"{path.stem}_{self._number:05}{path.suffix}")
         try:
-            file = path.open("xb" if self._ring is None else "wb", buffering=1 << 20)
+            file = path.open("xb", buffering=1 << 20)
         except FileExistsError:
             raise CaptureProblem(f"{path} is there already: give another name to -w") from None
         except OSError as error:
@@ -315,6 +325,7 @@ class Recorder:
             return
         self._files.write(blocks.packet(number, seen.at, seen.data, len(seen.data)))
         self.packets += 1
+        self._taps[number].packets += 1
         if self._on_packet is not None:
             self._on_packet(seen)
 
@@ -324,7 +335,7 @@ class Recorder:
             for number, tap in enumerate(self._taps):
                 tap.count_drops()
                 if tap.dropped is not None:
-                    self._files.write(blocks.statistics(number, time.time_ns(), self.packets, tap.dropped))
+                    self._files.write(blocks.statistics(number, time.time_ns(), tap.packets, tap.dropped))
             self._files.close()
         for tap in self._taps:
             tap.close()

@@ -52,18 +52,38 @@ class Gzip:
         """
         while not self._member.eof or self._next_member():
             self._input = self._input or self._packed.more()
+            before = self._member.copy()
             try:
                 data = self._member.decompress(self._input, len(buffer))
             except zlib.error as error:
-                raise UnpackError(f"the gzip file is damaged ({error})") from None
-            if not self._input and not data and not self._member.eof:
-                raise UnpackError("the gzip file is cut")
-            self._input = self._member.unconsumed_tail
+                data = self._before_damage(before, len(buffer))
+                if not data:
+                    raise UnpackError(f"the gzip file is damaged ({error})") from None
+            else:
+                if not self._input and not data and not self._member.eof:
+                    raise UnpackError("the gzip file is cut")
+                self._input = self._member.unconsumed_tail
             if data:
                 buffer[: len(data)] = data
                 self._packed.check(len(data))
                 return len(data)
         return 0
+
+    def _before_damage(self, before: "zlib._Decompress", most: int) -> bytes:
+        """What the input gives up to its damage, that zlib withholds; the damage is what comes next."""
+        fine, damaged, data = 0, len(self._input), b""
+        self._member = before
+        while damaged - fine > 1:
+            middle = (fine + damaged) // 2
+            member = before.copy()
+            try:
+                data = member.decompress(self._input[:middle], most)
+            except zlib.error:
+                damaged = middle
+            else:
+                fine, self._member = middle, member
+        self._input = self._member.unconsumed_tail + self._input[fine:]
+        return data
 
     def _next_member(self) -> bool:
         """Begin the member that follows, if any does. Zeros in between are padding."""

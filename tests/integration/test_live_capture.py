@@ -111,6 +111,33 @@ def test_the_same_packets_as_tcpdump(lab: Lab, kms: str, tmp_path: Path) -> None
     assert "0 dropped" in (tmp_path / "said.txt").read_text()
 
 
+def test_several_interfaces_in_one_file(lab: Lab, kms: str, tmp_path: Path) -> None:
+    require_tools("tshark", "capinfos")
+
+    def knock() -> None:
+        with socket.socket() as sock:
+            assert sock.connect_ex(("127.0.0.1", 1688)) != 0
+
+    with recording(lab, "client", "-i", "eth0", "-i", "lo", "-w", "two.pcapng", folder=tmp_path) as process:
+        bind(lab, "client", kms)
+        lab.call("client", knock)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        report, _err = process.communicate(timeout=30)
+    fields = ["-T", "fields", "-e", "frame.interface_name", "-e", "ip.dst", "-Y", "tcp.flags.syn==1 && tcp.flags.ack==0"]
+    command = ["tshark", "-n", "-r", "two.pcapng", *fields]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert set(done.stdout.splitlines()) == {f"eth0\t{kms}", "lo\t127.0.0.1"}
+    assert f"{kms}:1688" in report
+    assert "127.0.0.1:1688" in report
+    counts = subprocess.run(
+        ["capinfos", "-I", str(tmp_path / "two.pcapng")], capture_output=True, text=True, check=True, timeout=60
+    )
+    numbers = [int(line.rsplit(None, 1)[-1]) for line in counts.stdout.splitlines() if "Number of packets" in line]
+    assert len(numbers) == 2
+    assert all(numbers)
+
+
 def test_check_and_capture_in_one_report(lab: Lab, named: str, kms: str, tmp_path: Path) -> None:
     arguments = ("check", "one.test", "--server", named, "--capture", "-i", "eth0", "--no-clock", "--no-trace")
     done = run(
@@ -185,16 +212,19 @@ def test_a_ring_keeps_the_newest_files(lab: Lab, kms: str, tmp_path: Path) -> No
         (("-i", "nosuch"), "there is no interface 'nosuch': see 'kmsdiag capture list'"),
         (("-i", "eth0", "-w", "there.pcapng"), "there.pcapng is there already"),
         (("-i", "eth0", "--ring", "10"), "--ring '10' is no ring"),
+        (("-i", "eth0", "--ring", "2x20k", "-w", "ring.pcapng"), "ring_00007.pcapng is there already"),
         (("-i", "eth0", "--until-activation", "--client", "kms"), "--client"),
     ],
 )
 def test_what_a_person_got_wrong_is_one_line(lab: Lab, arguments: Any, says: str, tmp_path: Path) -> None:
     (tmp_path / "there.pcapng").write_bytes(b"mine")
+    (tmp_path / "ring_00007.pcapng").write_bytes(b"mine")
     done = run(lab, "client", "capture", *arguments, "--seconds", "1", folder=tmp_path)
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert (tmp_path / "there.pcapng").read_bytes() == b"mine"
+    assert {file.name for file in tmp_path.iterdir()} == {"there.pcapng", "ring_00007.pcapng"}
+    assert all(file.read_bytes() == b"mine" for file in tmp_path.iterdir())
 
 
 def test_without_privilege_it_says_what_to_run_instead(lab: Lab, tmp_path: Path) -> None:
