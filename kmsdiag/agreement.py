@@ -133,12 +133,15 @@ def _holds(zone: str, name: str) -> bool:
 
 
 def _address_queries(name: str, zone: Zone, seen: Evidence) -> Iterator[AddressQuery]:
-    """The address questions for one name server that matter: up to the first family that has one."""
+    """The address questions for one name server that matter: up to the first family that has one.
+
+    Silence ends them too: it is the resolver that waits for the name's own servers, and would for the other family.
+    """
     for family in seen.target.families:
         query = AddressQuery(name=name, family=family, server=zone.server)
         yield query
         answer = seen.get(query)
-        if answer is None or answer.addresses:
+        if answer is None or answer.addresses or answer.outcome is DnsOutcome.TIMEOUT:
             return
 
 

@@ -256,6 +256,12 @@ class TestAuthoritative:
         assert wanted not in questions(world)
         assert wanted in questions(self.world("ns1").name("ns1", server=NS1, families=(Family.IPV4,)))
 
+    @pytest.mark.parametrize("outcome", [one for one in DnsOutcome if one is not DnsOutcome.ANSWERED])
+    def test_silence_about_one_family_is_not_waited_for_twice(self, outcome: DnsOutcome) -> None:
+        world = self.world("ns1").name("ns1", server=NS1, families=(Family.IPV4,), absent=outcome)
+        other = AddressQuery(name=f"ns1.{DOMAIN}", family=Family.IPV6, server=NS1)
+        assert (other in questions(world)) is (outcome is not DnsOutcome.TIMEOUT)
+
     def test_without_an_address(self) -> None:
         world = self.world("ns1").name("ns1", server=NS1)
         assert self.found(world) == []
