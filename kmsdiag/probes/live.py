@@ -106,13 +106,12 @@ class LiveAnswerer:
         return self._settings.foresee_binds and request.port != KMS_PORT and len(self._binds) < FORESEEN_BINDS
 
     def _foresee(self, silent: TcpConnect) -> None:
-        """Begin what will be asked once this connection has come to nothing."""
+        """Begin what will be asked once this connection has come to nothing; it has what is left of the time."""
+        settings = msgspec.structs.replace(self._settings, timeout=self._settings.timeout * (1 - SILENCE))
         if self._may_trace:
-            self._begin(TcpTrace(address=silent.address, port=silent.port))
+            self._begin(TcpTrace(address=silent.address, port=silent.port), settings)
         bind = RpcBind(address=silent.address, port=KMS_PORT)
         if self._may_bind(silent) and bind not in self._binds:
-            # It has what is left of the connection's time, so that both are over together.
-            settings = msgspec.structs.replace(self._settings, timeout=self._settings.timeout * (1 - SILENCE))
             self._binds[bind] = asyncio.ensure_future(rpc.ask(bind, settings))
 
     async def _bind(self, request: RpcBind) -> RpcAnswer:
@@ -127,9 +126,9 @@ class LiveAnswerer:
                 at = datetime.datetime.now(datetime.UTC)
                 detail = f"the ways to {most} other silent addresses of this run were followed already"
                 return TraceAnswer(at=at, outcome=TraceOutcome.NOT_POSSIBLE, detail=detail)
-            begun = self._begin(request)
+            begun = self._begin(request, self._settings)
         return await asyncio.shield(begun)
 
-    def _begin(self, way: TcpTrace) -> asyncio.Task[TraceAnswer]:
-        task = self._traces[way.address, way.port] = asyncio.ensure_future(trace.ask(way, self._settings))
+    def _begin(self, way: TcpTrace, settings: ProbeSettings) -> asyncio.Task[TraceAnswer]:
+        task = self._traces[way.address, way.port] = asyncio.ensure_future(trace.ask(way, settings))
         return task
