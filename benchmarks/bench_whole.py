@@ -161,8 +161,8 @@ def main(runs: Plan) -> None:
         raise CannotRun(f"the world is not what it should be: {found(healthy)}")
     rows = [Row("check, 2 + 3 servers, 3 hosts", healthy.wall, limit=WHOLE, note=found(healthy))]
     rows += [silent_row(what, cost, healthy) for what, cost in zip(SILENT, silent, strict=True)]
-    rows.append(silent_row("all hosts, on a port of their own", port, healthy))
-    rows.append(silent_row("first resolver and more, resolv.conf", system, healthy, HEAD_START))
+    rows.append(silent_row("all hosts, on another port", port, healthy))
+    rows.append(silent_row("all of that, by resolv.conf", system, healthy, HEAD_START))
     report(rows)
 
 
