@@ -46,12 +46,20 @@ SILENT["one of each kind silent"] = [
 ]
 SILENT["and the first resolver too"] = [*SILENT["one of each kind silent"], *SILENT["the first resolver silent"]]
 
+OTHER_PORT = f"port.{DOMAIN}"
+"""The same hosts, published with a port on which they do not listen."""
+
+ALL_HOSTS = [f"ip daddr {{ {', '.join(HOSTS)} }} drop"]
+HEAD_START = TIMEOUT / 8
+"""Seconds after which the machine's next resolver is asked as well."""
+
 
 def zone() -> str:
     """The domain's records; its name servers are ns0 to ns2."""
     lines = ["$TTL 3600", "@ SOA ns0 hostmaster 1 3600 600 86400 60"]
     lines += [f"@ NS ns{number}\nns{number} A {address}" for number, address in enumerate(NAME_SERVERS)]
     lines += [f"_vlmcs._tcp SRV 0 0 1688 kms{number}\nkms{number} A {address}" for number, address in enumerate(HOSTS)]
+    lines += [f"_vlmcs._tcp.port SRV 0 0 1689 kms{number}" for number in range(len(HOSTS))]
     return "\n".join(lines) + "\n"
 
 
@@ -99,6 +107,11 @@ def world(folder: Path) -> Iterator[None]:
         stack.enter_context(responder(folder, "0.0.0.0", 1688))
         log = folder / "clocks.log"
         stack.enter_context(process(command, lambda: log.exists() and b"ready" in log.read_bytes(), log))
+        # The machine's own resolvers, in this mount namespace only.
+        settings = folder / "resolv.conf"
+        settings.write_text("".join(f"nameserver {address}\n" for address in RESOLVERS))
+        run(["mount", "--bind", str(settings), "/etc/resolv.conf"])
+        stack.callback(run, ["umount", "/etc/resolv.conf"])
         yield
 
 
@@ -113,10 +126,10 @@ def silence(rules: Sequence[str]) -> Iterator[None]:
         run(["nft", "delete", "table", "inet", "bench"])
 
 
-def check(rules: Sequence[str] = ()) -> Cost:
-    """The whole process, with JSON for what it found."""
-    asked = [part for address in RESOLVERS for part in ("--server", address)]
-    command = kmsdiag("check", DOMAIN, *asked, "-4", "--timeout", str(TIMEOUT), "--format", "json")
+def check(rules: Sequence[str] = (), domain: str = DOMAIN, servers: Sequence[str] = RESOLVERS) -> Cost:
+    """The whole process, with JSON for what it found. Without servers the machine's own are asked."""
+    asked = [part for address in servers for part in ("--server", address)]
+    command = kmsdiag("check", domain, *asked, "-4", "--timeout", str(TIMEOUT), "--format", "json")
     with silence(rules) if rules else contextlib.nullcontext():
         return run(command, allowed=(0, 1))
 
@@ -135,27 +148,35 @@ def found(cost: Cost) -> str:
 
 def main(runs: Plan) -> None:
     """Measure, and hand over the rows."""
-    need("nft", "ip", "named", "dig")
+    need("nft", "ip", "named", "dig", "mount")
     with tempfile.TemporaryDirectory() as name, world(Path(name)):
-        costs = runs.alternate(check, *(lambda rules=rules: check(rules) for rules in SILENT.values()))
-    healthy, *silent = costs
+        healthy, port, system, *silent = runs.alternate(
+            check,
+            lambda: check(ALL_HOSTS, domain=OTHER_PORT),
+            lambda: check(SILENT["and the first resolver too"], servers=()),
+            *(lambda rules=rules: check(rules) for rules in SILENT.values()),
+        )
     told = msgspec.json.decode(healthy.output, type=Report)
     if told.verdict.state != "healthy" or not any(one.check == "dns_servers_agree" for one in told.results):
         raise CannotRun(f"the world is not what it should be: {found(healthy)}")
     rows = [Row("check, 2 + 3 servers, 3 hosts", healthy.wall, limit=WHOLE, note=found(healthy))]
-    for what, cost in zip(SILENT, silent, strict=True):
-        rows.append(
-            Row(
-                f"  {what}",
-                cost.wall,
-                "s",
-                healthy.wall,
-                "all answer",
-                healthy.wall + TIMEOUT + NOISE,
-                f"{cost.wall - healthy.wall:+.2f} s, time-out {TIMEOUT:g} s; {found(cost)}",
-            )
-        )
+    rows += [silent_row(what, cost, healthy) for what, cost in zip(SILENT, silent, strict=True)]
+    rows.append(silent_row("all hosts, on another port", port, healthy))
+    rows.append(silent_row("all of that, by resolv.conf", system, healthy, HEAD_START))
     report(rows)
+
+
+def silent_row(what: str, cost: Cost, healthy: Cost, more: float = 0.0) -> Row:
+    """What silence costs, beside a run in which everybody answers: one time-out, and ``more`` seconds."""
+    return Row(
+        f"  {what}",
+        cost.wall,
+        "s",
+        healthy.wall,
+        "all answer",
+        healthy.wall + TIMEOUT + more + NOISE,
+        f"{cost.wall - healthy.wall:+.2f} s, time-out {TIMEOUT:g} s; {found(cost)}",
+    )
 
 
 async def _clocks(addresses: Sequence[str]) -> None:

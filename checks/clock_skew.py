@@ -12,9 +12,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kmsdiag import discovery
+from kmsdiag import clocks
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains_and_hosts, say
-from kmsdiag.clocks import Clock, Reading, clock_of, is_here_wrong, machines, queries, readings
+from kmsdiag.clocks import Clock, Reading, clock_of, is_here_wrong, readings
 from kmsdiag.knowledge.limits import CLOCK_TOLERANCE, CLOCK_WARNING
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
@@ -126,19 +126,12 @@ _WORDS = {
 
 def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
     """Discovery, then the time of each machine by all sources at once."""
-    if not seen.target.clock:
-        return
-    yield from discovery.ask(subject, seen)
-    for machine in machines(subject, seen):
-        yield from queries(machine)
+    if seen.target.clock:
+        yield from clocks.ask(subject, seen)
 
 
 def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
-    """One finding a machine, more where machines differ.
-
-    Errors are said only where every question was answered: a machine that was not heard may be the one that shows that
-    it is this machine's clock that is wrong.
-    """
+    """One finding a machine, more where machines differ. Errors are said only where every question was answered."""
     if not seen.target.clock:
         yield say("off", (), subject=str(subject))
         return
@@ -149,26 +142,25 @@ def judge(subject: Subject, seen: Evidence) -> Iterator[Finding]:
             seen[request]
         yield say("nothing", asked, subject=str(subject))
         return
-    complete = all(seen.get(request) is not None for request in asked)
-    clocks = []
+    told = []
     for reading in heard:
         clock = clock_of(reading)
         if clock is not None:
             if not clock.sure:
                 yield _say_differ(reading)
-            clocks.append(clock)
+            told.append(clock)
         elif reading.machine.is_host and reading.complete:
             yield _say_unknown(reading)
-    yield from _compare(clocks, complete=complete)
+    yield from _compare(told, complete=clocks.is_complete(subject, seen))
     # Where a machine told nothing because it was not asked, the engine adds the gap.
 
 
-def _compare(clocks: Sequence[Clock], *, complete: bool) -> Iterator[Finding]:
-    if is_here_wrong(clocks):
-        yield _say_here_wrong(clocks)
+def _compare(told: Sequence[Clock], *, complete: bool) -> Iterator[Finding]:
+    if is_here_wrong(told):
+        yield _say_here_wrong(told)
         return
-    hosts = [clock for clock in clocks if clock.machine.is_host]
-    servers = [clock for clock in clocks if not clock.machine.is_host]
+    hosts = [clock for clock in told if clock.machine.is_host]
+    servers = [clock for clock in told if not clock.machine.is_host]
     named: set[str] = set()
     for host, server in itertools.product(hosts, servers):
         if host.is_apart(server, CLOCK_WARNING):
@@ -182,7 +174,7 @@ def _compare(clocks: Sequence[Clock], *, complete: bool) -> Iterator[Finding]:
                 offset=_offset_words(host.offset - server.offset),
                 error=_error_words(host.error + server.error),
             )
-    for clock in clocks:
+    for clock in told:
         if not clock.is_off(CLOCK_WARNING):
             yield _say_clock("within", clock, machine=str(clock.machine))
         elif clock.machine.address in named:
@@ -195,14 +187,14 @@ def _compare(clocks: Sequence[Clock], *, complete: bool) -> Iterator[Finding]:
             yield _say_clock("beyond" if beyond else "large", clock, machine=str(clock.machine))
 
 
-def _say_here_wrong(clocks: Sequence[Clock]) -> Finding:
-    best = min(clocks, key=lambda clock: clock.error)
+def _say_here_wrong(told: Sequence[Clock]) -> Finding:
+    best = min(told, key=lambda clock: clock.error)
     by_name: dict[str, Clock] = {}
-    for clock in clocks:
+    for clock in told:
         by_name.setdefault(clock.machine.name, clock)
     return say(
         "here_wrong",
-        tuple(query for clock in clocks for query in clock.because),
+        tuple(query for clock in told for query in clock.because),
         off=f"{_in_words(abs(best.offset))} {'slow' if best.offset > 0 else 'fast'}",
         count=len(by_name),
         machines=tuple(f"{clock.machine} {_offset_words(clock.offset)}" for clock in by_name.values()),

@@ -1,7 +1,8 @@
 """Whether all DNS servers say the same about a domain's KMS hosts.
 
 What it looks at: the SRV records of the domain from every configured server and from the authoritative servers of its
-zone (without recursion, the first 20 by name), over UDP and TCP, with the zone's serial number.
+zone (without recursion, the first 20 by name), over UDP and TCP (a configured one for the first domain only), with the
+zone's serial number.
 Why it matters: a client believes the one server it asks. A secondary that stopped copying the zone sends its clients to
 hosts that are gone, and everybody else sees a healthy domain.
 What to do: mend the copying of the zone (transfer, notify, replication), or take the server out of the delegation.
@@ -16,7 +17,7 @@ from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, domains, say
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import DnsOutcome, State
-from kmsdiag.model.request import NsQuery, Request, SoaQuery, SrvQuery, Transport
+from kmsdiag.model.request import NsQuery, Request, SoaQuery
 from kmsdiag.model.target import Family, Subject, join_host_port
 
 _COPY = Fix(
@@ -230,7 +231,7 @@ def _judge_alone(subject: Subject, seen: Evidence, view: ServerView) -> Iterator
         else:
             yield say("could_not_ask", because, domain=subject.name, outcome=answer.outcome.words, **_place(view))
     elif view.tcp is not None and view.tcp.outcome in _NO_TCP:
-        over_tcp = SrvQuery(name=view.query.name, server=view.server, recursion=False, transport=Transport.TCP)
+        over_tcp = agreement.over_tcp(subject, view.server, seen)
         yield say("tcp_blocked", (over_tcp,), domain=subject.name, outcome=view.tcp.outcome.words, **_place(view))
 
 

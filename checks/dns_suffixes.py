@@ -25,6 +25,12 @@ _SEE = Fix(
     "see the suffixes of a client",
     "Get-DnsClientGlobalSetting; Get-DnsClient; (Get-CimInstance Win32_ComputerSystem).Domain",
 )
+_COPY = Fix(
+    Where.DNS_SERVER,
+    "publish the KMS host under that suffix too, one record a host",
+    "Add-DnsServerResourceRecord -Srv -ZoneName {suffix} -Name _vlmcs._tcp"
+    " -DomainName {host} -Priority 0 -Weight 0 -Port {port}",
+)
 _PUBLISH = Fix(
     Where.DNS_SERVER,
     "publish the KMS host under that suffix, with its real name",
@@ -41,14 +47,14 @@ META = CheckMeta(
             "KMS is published under {found} ({role}, suffix {number} of {count}) and not under {suffix}: {hosts}.",
             "In which order clients go through their suffixes, and whether through all, is not documented; some may"
             " find no host.",
-            (_PUBLISH, _SEE),
+            (_COPY, _SEE),
         ),
         "devolution": Code(
             Severity.WARNING,
             "KMS is published only under {parent}, a parent of the primary suffix {suffix}: {hosts}.",
             "Devolution is meant for names of one label, goes only as far up as a policy allows, and is off where a"
             " search list is set: do not rely on it.",
-            (_PUBLISH, _SEE),
+            (_COPY, _SEE),
         ),
         "none_found": Code(
             Severity.WARNING,
@@ -154,9 +160,18 @@ def _query(name: str, seen: Evidence) -> SrvQuery:
     return SrvQuery(name=_PREFIX + name, server=seen.target.servers[0])
 
 
+def _published(answer: SrvAnswer) -> list[tuple[str, int]]:
+    return sorted({(record.target, record.port) for record in answer.records if record.target != discovery.ROOT})
+
+
 def _hosts(answer: SrvAnswer) -> tuple[str, ...]:
-    found = {(record.target, record.port) for record in answer.records if record.target != discovery.ROOT}
-    return tuple(join_host_port(target, port) for target, port in sorted(found))
+    return tuple(join_host_port(target, port) for target, port in _published(answer))
+
+
+def _first(answer: SrvAnswer) -> dict[str, str | int]:
+    """The first host, as the command that publishes it elsewhere wants it."""
+    target, port = _published(answer)[0]
+    return {"host": target, "port": port}
 
 
 def _parents(settings: MachineAnswer | None) -> list[str]:
@@ -227,7 +242,15 @@ def _judge_suffixes(
             return
         if hosts and not failed:
             place = {"found": suffix.name, "role": suffix.role, "suffix": known[0].name}
-            yield say("only_later", tuple(asked), **place, number=number, count=len(known), hosts=hosts)
+            yield say(
+                "only_later",
+                tuple(asked),
+                **place,
+                **_first(answer),
+                number=number,
+                count=len(known),
+                hosts=hosts,
+            )
             return
         if not answer.records and not answer.outcome.is_absence:
             failed.append(suffix)
@@ -264,7 +287,7 @@ def _judge_parents(
         asked.append(query)
         hosts = _hosts(answer)
         if hosts and not failed:
-            yield say("devolution", tuple(asked), parent=parent, suffix=primary, hosts=hosts)
+            yield say("devolution", tuple(asked), parent=parent, suffix=primary, hosts=hosts, **_first(answer))
             return
         if not answer.records and not answer.outcome.is_absence:
             failed.append(parent)

@@ -54,6 +54,13 @@ META = CheckMeta(
             "Programs on this machine can't find the host.",
             (_WINDOWS, _FLUSH, _UNIX),
         ),
+        "slow": Code(
+            Severity.WARNING,
+            "{target}: DNS has {dns}; the operating system has no answer yet after {waited} s.",
+            "Programs on this machine wait for it longer than that. Most often the first of its DNS servers is silent:"
+            " the C library of Linux gives each one 5 s for each look-up.",
+            (_WINDOWS, _UNIX),
+        ),
         "only_system": Code(
             Severity.WARNING,
             "{target}: the operating system gives {addresses}; DNS gave none ({outcome}).",
@@ -134,6 +141,8 @@ def _dns(service: Service, seen: Evidence) -> _Dns:
 
 
 def _reason(answer: LookupAnswer) -> str:
+    if answer.outcome is LookupOutcome.TIMEOUT:
+        return answer.detail
     words = "no such name or address" if answer.outcome is LookupOutcome.NOT_FOUND else "the lookup failed"
     return f"{words}, {answer.detail}" if answer.detail else words
 
@@ -155,6 +164,9 @@ def _judge_name(service: Service, seen: Evidence) -> Finding:
         return say("hosts_file", (MachineSettings(), *because), target=target, addresses=addresses, dns=published)
     if not own:
         reason = _reason(answer)
+        if dns.addresses and answer.outcome is LookupOutcome.TIMEOUT:
+            waited = f"{answer.elapsed_ms / 1000:.1f}"
+            return say("slow", because, target=target, dns=published, waited=waited)
         if dns.addresses:
             return say("only_dns", because, target=target, dns=published, reason=reason)
         return say("neither", because, target=target, outcome=dns.outcome, reason=reason)

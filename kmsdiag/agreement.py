@@ -133,12 +133,15 @@ def _holds(zone: str, name: str) -> bool:
 
 
 def _address_queries(name: str, zone: Zone, seen: Evidence) -> Iterator[AddressQuery]:
-    """The address questions for one name server that matter: up to the first family that has one."""
+    """The address questions for one name server that matter: up to the first family that has one.
+
+    Silence ends them too: it is the resolver that waits for the name's own servers, and would for the other family.
+    """
     for family in seen.target.families:
         query = AddressQuery(name=name, family=family, server=zone.server)
         yield query
         answer = seen.get(query)
-        if answer is None or answer.addresses:
+        if answer is None or answer.addresses or answer.outcome is DnsOutcome.TIMEOUT:
             return
 
 
@@ -193,9 +196,31 @@ def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
         yield SrvQuery(name=name, server=server)
     for server in configured(seen):
         yield SoaQuery(name=name, server=server)
+    yield from _configured_over_tcp(subject, seen)
     yield from basis(subject, seen)
     for _name, address in authoritative(subject, seen):
-        yield SrvQuery(name=name, server=address, recursion=False, transport=Transport.TCP)
+        yield over_tcp(subject, address, seen)
+
+
+def _configured_over_tcp(subject: Subject, seen: Evidence) -> Iterator[SrvQuery]:
+    """The same of each configured server that told it over UDP; for one domain, because it is about the server."""
+    if subject.name != seen.target.domains[0]:
+        return
+    name = f"_vlmcs._tcp.{subject.name}"
+    for server in configured(seen):
+        answer = seen.get(SrvQuery(name=name, server=server))
+        told = answer is not None and (answer.outcome is DnsOutcome.ANSWERED or answer.outcome.is_absence)
+        if told and server != SYSTEM:
+            yield SrvQuery(name=name, server=server, transport=Transport.TCP)
+
+
+def over_tcp(subject: Subject, server: str, seen: Evidence) -> SrvQuery:
+    """The question over TCP of one server; one that is configured and authoritative is asked as the former."""
+    name = f"_vlmcs._tcp.{subject.name}"
+    for own in configured(seen):
+        if own != SYSTEM and split_server(own) == split_server(server):
+            return SrvQuery(name=name, server=own, transport=Transport.TCP)
+    return SrvQuery(name=name, server=server, recursion=False, transport=Transport.TCP)
 
 
 def views(subject: Subject, seen: Evidence) -> list[ServerView]:
@@ -206,7 +231,6 @@ def views(subject: Subject, seen: Evidence) -> list[ServerView]:
     addresses = set()
     for server_name, address in authoritative(subject, seen):
         query = SrvQuery(name=name, server=address, recursion=False)
-        over_tcp = SrvQuery(name=name, server=address, recursion=False, transport=Transport.TCP)
         soa = seen.get(SoaQuery(name=zone.name, server=address, recursion=False))
         own = soa if soa is not None and soa.outcome is DnsOutcome.ANSWERED and soa.authoritative else None
         found.append(
@@ -216,16 +240,19 @@ def views(subject: Subject, seen: Evidence) -> list[ServerView]:
                 Role.AUTHORITATIVE,
                 query,
                 seen.get(query),
-                seen.get(over_tcp),
+                seen.get(over_tcp(subject, address, seen)),
                 None if own is None else own.serial,
                 "" if own is None else own.primary,
             )
         )
         addresses.add(address)
+    asked_over_tcp = set(_configured_over_tcp(subject, seen))
     for server in configured(seen):
         if split_server(server) not in {(address, 53) for address in addresses}:
             query = SrvQuery(name=name, server=server)
-            found.append(ServerView(server, "", Role.CONFIGURED, query, seen.get(query), None, None))
+            again = over_tcp(subject, server, seen)
+            tcp = seen.get(again) if again in asked_over_tcp else None
+            found.append(ServerView(server, "", Role.CONFIGURED, query, seen.get(query), tcp, None))
     return found
 
 

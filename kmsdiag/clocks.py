@@ -4,7 +4,7 @@ The check and the activation paths read the same clocks, so they can't disagree 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from kmsdiag import discovery
@@ -95,6 +95,18 @@ def queries(machine: Machine) -> list[ClockQuery]:
     return [ClockQuery(address=machine.address, source=source) for source in ClockSource]
 
 
+def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
+    """Discovery, then the time of each machine by all sources at once."""
+    yield from discovery.ask(subject, seen)
+    for machine in machines(subject, seen):
+        yield from queries(machine)
+
+
+def is_complete(subject: Subject, seen: Evidence) -> bool:
+    """Whether every question was answered: a machine not heard may be the one that shows whose clock is wrong."""
+    return all(seen.get(request) is not None for request in ask(subject, seen))
+
+
 def readings(subject: Subject, seen: Evidence) -> list[Reading]:
     """What each machine has said so far."""
     return [
@@ -137,10 +149,9 @@ def refusing(subject: Subject, seen: Evidence) -> dict[str, float]:
     for it. Nothing is said on incomplete evidence, where a machine's sources disagree, or where it is this machine that
     is wrong.
     """
-    heard = readings(subject, seen)
-    if not all(reading.complete for reading in heard):
+    if not is_complete(subject, seen):
         return {}
-    clocks = [clock for reading in heard if (clock := clock_of(reading)) is not None]
+    clocks = [clock for reading in readings(subject, seen) if (clock := clock_of(reading)) is not None]
     if is_here_wrong(clocks):
         return {}
     servers = [clock for clock in clocks if not clock.machine.is_host and clock.sure]

@@ -23,7 +23,7 @@ from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.collected import StatusAnswer
 from kmsdiag.model.events import EventsAnswer
 from kmsdiag.model.evidence import Evidence
-from kmsdiag.model.finding import CheckResult, Finding, Severity, Status
+from kmsdiag.model.finding import Args, CheckResult, Finding, Severity, Status
 from kmsdiag.model.outcome import RpcOutcome, Stage, State
 from kmsdiag.model.path import Basis, Cause, Path, PathState, Remark, Verdict, VerdictState
 from kmsdiag.model.proposal import Proposal
@@ -299,7 +299,7 @@ def _finding_view(
     return FindingView(
         code=code,
         severity=policy.severity_of(code, meta.severity),
-        text=fill(meta.text, finding.args),
+        text=_once(fill(meta.text, finding.args), finding.args),
         args=dict(finding.args),
         consequence=fill(meta.consequence, finding.args),
         fixes=fill_fixes(meta.fixes, finding.args),
@@ -445,8 +445,8 @@ def _cause(first: Fault, group: Sequence[Fault]) -> Cause:
     return Cause(
         code=first.code,
         stage=first.stage,
-        headline=_once(fill(text.headline, args), first),
-        text=_once(" ".join(dict.fromkeys(said)), first),
+        headline=_once(fill(text.headline, args), first.args),
+        text=_once(" ".join(dict.fromkeys(said)), first.args),
         paths=tuple(dict.fromkeys(" → ".join(_words(fault)) for fault in group)),
         screen=first.screen or text.screen,
         event=first.event or text.event,
@@ -458,10 +458,10 @@ def _address_order(address: str) -> tuple[bool, int, str]:
     return (":" in address, len(address), address)
 
 
-def _once(text: str, fault: Fault) -> str:
+def _once(text: str, args: Args) -> str:
     """The text, with the address of a host that has no other name said once."""
-    target = visible(str(fault.args.get("target", "")))
-    if not target or target != fault.args.get("address"):
+    target = visible(str(args.get("target", "")))
+    if not target or target != args.get("address"):
         return text
     return text.replace(f"{target} ({target})", target).replace(f"{target} ({target}, ", f"{target} (")
 

@@ -256,6 +256,12 @@ class TestAuthoritative:
         assert wanted not in questions(world)
         assert wanted in questions(self.world("ns1").name("ns1", server=NS1, families=(Family.IPV4,)))
 
+    @pytest.mark.parametrize("outcome", [one for one in DnsOutcome if one is not DnsOutcome.ANSWERED])
+    def test_silence_about_one_family_is_not_waited_for_twice(self, outcome: DnsOutcome) -> None:
+        world = self.world("ns1").name("ns1", server=NS1, families=(Family.IPV4,), absent=outcome)
+        other = AddressQuery(name=f"ns1.{DOMAIN}", family=Family.IPV6, server=NS1)
+        assert (other in questions(world)) is (outcome is not DnsOutcome.TIMEOUT)
+
     def test_without_an_address(self) -> None:
         world = self.world("ns1").name("ns1", server=NS1)
         assert self.found(world) == []
@@ -282,7 +288,7 @@ class TestAuthoritative:
 
 class TestAsking:
     def test_everything_about_an_authoritative_server(self) -> None:
-        asked = questions(zoned())
+        asked = questions(zoned(RESOLVER))
         for server in (NS1, NS2):
             assert SrvQuery(name=NAME, server=server, recursion=False) in asked
             assert SrvQuery(name=NAME, server=server, recursion=False, transport=Transport.TCP) in asked
@@ -298,10 +304,28 @@ class TestAsking:
         for server in (NS1, NS2):
             mine = [one for one in srv if one.server == server]
             assert sorted((one.recursion, one.transport) for one in mine) == [
-                (False, Transport.TCP),
                 (False, Transport.UDP),
+                (True, Transport.TCP),
                 (True, Transport.UDP),
             ]
+
+    @pytest.mark.parametrize("outcome", DnsOutcome)
+    def test_a_resolver_that_tells_over_udp_is_asked_over_tcp(self, outcome: DnsOutcome) -> None:
+        world = World(DOMAIN, servers=(RESOLVER,)).srv(server=RESOLVER, outcome=outcome)
+        wanted = SrvQuery(name=NAME, server=RESOLVER, transport=Transport.TCP)
+        assert (wanted in questions(world)) is (outcome is DnsOutcome.ANSWERED or outcome.is_absence)
+
+    def test_one_domain_is_enough_to_know_it(self) -> None:
+        world = World(DOMAIN, "fabrikam.example", servers=(RESOLVER,))
+        world.srv(server=RESOLVER).srv(server=RESOLVER, domain="fabrikam.example")
+        other = Subject(SubjectKind.DOMAIN, "fabrikam.example")
+        asked = [*questions(world), *agreement.ask(other, world.evidence())]
+        over_tcp = [one for one in asked if isinstance(one, SrvQuery) and one.transport is Transport.TCP]
+        assert over_tcp == [SrvQuery(name=NAME, server=RESOLVER, transport=Transport.TCP)]
+
+    def test_resolvers_that_are_not_known_by_address_are_not(self) -> None:
+        asked = questions(World(DOMAIN).srv())
+        assert not [one for one in asked if isinstance(one, SrvQuery) and one.transport is Transport.TCP]
 
     def test_a_resolver_beside(self) -> None:
         views = agreement.views(SUBJECT, zoned(SYSTEM, resolvers=(NS1, RESOLVER)).evidence())
@@ -358,15 +382,17 @@ class TestViews:
         assert [one.serial for one in agreement.views(SUBJECT, world.evidence())] == [1, None]
 
     def test_over_tcp(self) -> None:
-        world = zoned().srv(
-            server=NS2, recursion=False, transport=Transport.TCP, outcome=DnsOutcome.TIMEOUT, authoritative=False
-        )
-        first, second = agreement.views(SUBJECT, world.evidence())
+        world = zoned(RESOLVER).srv(server=RESOLVER)
+        world.srv(server=RESOLVER, transport=Transport.TCP, outcome=DnsOutcome.NOT_LISTENING)
+        world.srv(server=NS2, recursion=False, transport=Transport.TCP, outcome=DnsOutcome.TIMEOUT, authoritative=False)
+        first, second, third = agreement.views(SUBJECT, world.evidence())
         assert first.tcp is not None
         assert first.tcp.outcome is DnsOutcome.ANSWERED
         assert second.tcp is not None
         assert second.tcp.outcome is DnsOutcome.TIMEOUT
         assert second.knows
+        assert third.tcp is not None
+        assert third.tcp.outcome is DnsOutcome.NOT_LISTENING
 
 
 # ------------------------------------------------------------------------------------------------------- serials

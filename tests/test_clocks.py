@@ -1,5 +1,6 @@
 """Whose clock is how far from whose: what machines have said so far, the best of it, and which hosts refuse clients."""
 
+import msgspec
 import pytest
 
 from kmsdiag import clocks
@@ -90,6 +91,12 @@ class TestRefusing:
     def test_nothing_is_said_while_a_question_is_open(self, address: str) -> None:
         seen = world(dc=0.0, kms1=5 * HOUR, kms2=0.0)
         del seen.facts[ClockQuery(address=address, source=ClockSource.HTTP)]
+        assert self.found(seen) == {}
+
+    def test_nothing_is_said_while_a_dns_server_is_not_heard(self) -> None:
+        # Its clock is not known, and may agree with the host's: then it is this machine that is wrong.
+        seen = world(dc=0.0, kms1=5 * HOUR, kms2=0.0)
+        seen.target = msgspec.structs.replace(seen.target, servers=(DC, "10.1.0.3"))
         assert self.found(seen) == {}
 
     def test_a_machine_whose_sources_disagree_is_not_judged(self) -> None:

@@ -7,6 +7,7 @@ from kmsdiag import diagnosis
 from kmsdiag.model.finding import Severity
 from kmsdiag.model.outcome import DnsOutcome, TcpOutcome
 from kmsdiag.model.report import Report
+from kmsdiag.model.target import HostSpec
 from kmsdiag.registry import discover
 from kmsdiag.report import layout
 from kmsdiag.report.lines import STYLES, plain
@@ -104,7 +105,46 @@ class TestVerbosity:
         assert "TCP 10.1.0.9:1688" in text(report, verbosity=2)
 
 
+class TestWays:
+    """Where the way to a silent host ends is mere information, and yet what its reader wants to know."""
+
+    def report(self, *silent: str, hops: tuple[str, ...] = ("10.9.0.1",)) -> Report:
+        world = World(hosts=(HostSpec("10.1.0.8"), *map(HostSpec, silent)))
+        world.tcp("10.1.0.8").rpc("10.1.0.8")
+        for address in silent:
+            world.tcp(address, TcpOutcome.TIMEOUT).trace(address, *hops)
+        return diagnosis.judge(world.bundle("tcp_path", "tcp_reachable"), discover().select(["tcp_path"], []))
+
+    def test_it_stands_below_the_cause(self) -> None:
+        screen = joined(first_screen(self.report("10.1.0.9")))
+        cause = screen.index("a firewall drops it")
+        assert cause < screen.index("the last router that answers is 10.9.0.1 (1 hop). The packets are dropped")
+        assert screen.index("10.9.0.1") < screen.index("shows")
+
+    def test_no_more_than_there_is_room_for(self) -> None:
+        many = self.report(*(f"10.1.0.{number}" for number in range(20, 26)))
+        assert joined(first_screen(many)).count("the last router that answers") == 2
+        assert len(layout.explanations(many)) == 6
+
+    def test_nothing_is_explained_where_nothing_fails(self) -> None:
+        assert layout.explanations(self.report()) == []
+
+    def test_what_works_explains_nothing(self) -> None:
+        # The information that hosts share the clients rests on questions that were answered.
+        world = World("contoso.example").srv(record("kms1"), record("kms2"))
+        world.name("kms1", "10.1.0.8").name("kms2", "10.1.0.9").tcp("10.1.0.8").rpc("10.1.0.8")
+        report = world.tcp("10.1.0.9", TcpOutcome.TIMEOUT).report()
+        assert any(finding.severity is Severity.INFO for one in report.results for finding in one.findings)
+        assert layout.explanations(report) == []
+
+
 class TestContent:
+    def test_an_address_that_is_the_name_is_said_once(self) -> None:
+        world = World(hosts=(HostSpec("10.1.0.9"),)).tcp("10.1.0.9", TcpOutcome.TIMEOUT)
+        shown = text(world.report(), verbosity=2)
+        assert "10.1.0.9 does not answer on TCP 1688" in shown
+        assert "10.1.0.9 (10.1.0.9" not in shown
+
     def test_interrupted(self) -> None:
         bundle = msgspec.structs.replace(runs()["healthy"].bundle, interrupted=True)
         lines = text(diagnosis.judge(bundle, discover())).splitlines()

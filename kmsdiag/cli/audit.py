@@ -129,6 +129,7 @@ def command(
         timeout=timeout,
         source=source_address(source),
         foresee_traces=target.trace and any("trace" in check.module.META.tags for check in registry.checks),
+        foresee_binds=any("tcp" in check.module.META.tags for check in registry.checks),
     )
     budget = Budget(seconds=deadline, concurrency=connection_limit(concurrency))
     bundle = record_live(target, registry, settings, budget, vantage, proposed)

@@ -172,6 +172,7 @@ def command(
         timeout=timeout,
         source=source_address(source),
         foresee_traces=target.trace and any("trace" in check.module.META.tags for check in registry.checks),
+        foresee_binds=any("tcp" in check.module.META.tags for check in registry.checks),
     )
     budget = Budget(
         seconds=deadline or (_WATCHING if until_healthy else _ONE_RUN), concurrency=connection_limit(concurrency)

@@ -158,6 +158,7 @@ class LookupOutcome(StrEnum):
 
     FOUND = "found"
     NOT_FOUND = "not_found"
+    TIMEOUT = "timeout"
     FAILED = "failed"
 
     @property

@@ -167,6 +167,7 @@ async def lookup(request: SystemLookup, probe: ProbeSettings) -> LookupAnswer:
         found = await _resolved(request.name, probe.timeout)
         outcome = LookupOutcome.FOUND if found else LookupOutcome.NOT_FOUND
     except TimeoutError:
+        outcome = LookupOutcome.TIMEOUT
         detail = f"no answer within {probe.timeout:g} s"
     except socket.gaierror as error:
         outcome = LookupOutcome.NOT_FOUND if error.errno in _NOT_FOUND else LookupOutcome.FAILED

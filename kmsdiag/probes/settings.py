@@ -25,7 +25,8 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     the local address to ask from ("" for any). ``via`` leads into the lab, and ``elsewhere`` is where everything goes
     that ``via`` does not know: a lab address never leaves loopback. ``resolvers`` and ``machine`` are the settings of a
     machine in the lab; None reads those of this one. ``foresee_traces`` begins to follow the way to an address that
-    stays silent before anybody asks for it, so that a silent host costs one time limit and not two.
+    stays silent before anybody asks for it, and ``foresee_binds`` a bind on 1688 where another port does, so that a
+    silent host costs one time limit and not two.
     """
 
     timeout: float = 3.5
@@ -35,6 +36,7 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     resolvers: tuple[str, ...] | None = None
     machine: MachineAnswer | None = None
     foresee_traces: bool = False
+    foresee_binds: bool = False
 
     def place(self, address: str, port: int) -> tuple[str, int]:
         """Where to connect for this address and port."""

@@ -50,6 +50,22 @@ def remarks(report: Report, at_least: Severity) -> list[Remark]:
     return [remark for remark in report.verdict.remarks if Severity(remark.severity).rank >= at_least.rank]
 
 
+def explanations(report: Report) -> list[str]:
+    """What mere information says about the questions on which paths fail: where the way to a silent host ends."""
+    stages = [
+        stage
+        for path in report.paths
+        for stage in (*path.stages, *(one for route in path.routes for one in route.stages))
+    ]
+    failing = {question for stage in stages if stage.state is State.FAIL for question in stage.questions}
+    found = (
+        f"{finding.text} {finding.consequence}".rstrip()
+        for finding, _result in noteworthy(report, Severity.INFO)
+        if finding.severity is Severity.INFO and not failing.isdisjoint(finding.because)
+    )
+    return list(dict.fromkeys(found))
+
+
 def grouped(pairs: Iterable[tuple[FindingView, ResultView]], most: int) -> list[Shown]:
     """At most ``most`` findings of each code; the last one shown says how many more there are."""
     by_code: dict[str, list[tuple[FindingView, ResultView]]] = {}

@@ -16,6 +16,7 @@ MOST_ROWS = 8
 MOST_NOTES = 3
 MOST_IMPACT = 3
 MOST_EXPLAINED = 2
+MOST_EXPLANATIONS = 2
 LEAST_ROWS = 3
 SCREEN = 25
 """Lines that the verdict and the table of paths are meant to have at most."""
@@ -61,6 +62,8 @@ def _verdict(writer: Writer, report: Report) -> None:
         writer.text("note" if number == 0 else "", f"{mark} {name}: {remark.text}{more}")
     for number, cause in enumerate(explained, 1):
         writer.text("because" if number == 1 else "", _numbered(causes, number) + cause.text)
+    for text in layout.explanations(report)[:MOST_EXPLANATIONS]:
+        writer.text("", text)
     if verdict.state is not VerdictState.HEALTHY and len(explained) == len(causes):
         for number, words in enumerate(layout.impact_lines(report, MOST_IMPACT)):
             writer.text("clients" if number == 0 else "", words)

@@ -300,6 +300,17 @@ def test_tcp_53_blocked_at_one_server(lab: Lab, primary: str, rule: str) -> None
     assert text.startswith("secondary.same.test (10.77.0.13) answers about same.test over UDP but not over TCP 53 (")
 
 
+def test_tcp_53_blocked_at_a_resolver(lab: Lab, primary: str) -> None:
+    """Its clients lose the answers that do not fit into a datagram, whatever the zone's own servers can do."""
+    with lab.nft("resolver", "tcp dport 53 drop"):
+        report = check(lab, "same.test", "alone.test", servers=[lab.v4("resolver"), primary], timeout=0.6)
+    assert words(report, AGREE)["tcp_blocked"] == [
+        "10.77.0.15 answers about same.test over UDP but not over TCP 53 (no answer)."
+    ]
+    # Beside all other silence: no time limit more.
+    assert report.counts.seconds < 1
+
+
 def test_a_wildcard_zone(lab: Lab, primary: str) -> None:
     report = check(lab, "wild.test", servers=[primary])
     assert set(words(report, "dns_wildcard")) == {"wildcard", "rewritten"}
