@@ -513,7 +513,7 @@ def check(states: list[MachineState]) -> None:
     for state in states:
         assert state.sources
         assert len(state.notes) <= 20
-        assert all(len(note) < 200 for note in state.notes)
+        assert all(len(note) <= 200 for note in state.notes)
         data = msgspec.json.encode(state)
         assert msgspec.json.decode(data, type=MachineState) == state
         assert all(text.isascii() and text.isprintable() for text in texts(msgspec.to_builtins(state)))

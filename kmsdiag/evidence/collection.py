@@ -12,9 +12,9 @@ import msgspec
 
 from kmsdiag.evidence import licensing, net_json, records, windows_state
 from kmsdiag.evidence.escape import ascii_text
+from kmsdiag.evidence.escape import notes as bounded
 from kmsdiag.evidence.json_fields import Fields, parse_time
 from kmsdiag.evidence.names import addresses, suffix
-from kmsdiag.evidence.notes import bounded
 from kmsdiag.evidence.records import Row
 from kmsdiag.model.collected import (
     CachedHost,

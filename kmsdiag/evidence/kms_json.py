@@ -15,7 +15,7 @@ import msgspec
 
 from kmsdiag.evidence import collection, licensing, net_json, records
 from kmsdiag.evidence.escape import ascii_text
-from kmsdiag.evidence.notes import bounded
+from kmsdiag.evidence.escape import notes as bounded
 from kmsdiag.evidence.records import Row
 from kmsdiag.model.collected import MachineState, NetworkState, PortTest, ProductState
 

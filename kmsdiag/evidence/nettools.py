@@ -3,7 +3,7 @@
 import msgspec
 
 from kmsdiag.evidence import dig, dnsclient, ipconfig, nslookup, port_tests
-from kmsdiag.evidence.notes import bounded
+from kmsdiag.evidence.escape import notes as bounded
 from kmsdiag.evidence.pasted import MOST_LINES, lines
 from kmsdiag.evidence.records import merged
 from kmsdiag.model.collected import MachineState, NetworkState
