@@ -1,9 +1,8 @@
 """What a report shows of the files that others collected: products, hosts, both sides of requests, files."""
 
-import datetime
 from collections.abc import Iterator, Mapping, Sequence
 
-from kmsdiag import captured, collected, correlation
+from kmsdiag import captured, collected, correlation, products
 from kmsdiag.collected import Machine, Part
 from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.licences import Channel
@@ -32,7 +31,7 @@ def view(seen: Evidence, ends: Sequence[ClientEnd]) -> CollectedView | None:
         activated=sum(state is State.OK for state in states.values()),
         failed=sum(state is State.FAIL for state in states.values()),
         not_known=sum(state is State.UNKNOWN for state in states.values()),
-        products=tuple(_products(machines, ends)),
+        products=tuple(_product_rows(machines, ends)),
         hosts=tuple(_hosts(machines, events)),
         correlations=correlation.rows(machines, events, captures),
         files=tuple(_files(seen, machines)),
@@ -51,7 +50,7 @@ def _states(ends: Sequence[ClientEnd]) -> Mapping[str, State]:
     return found
 
 
-def _products(machines: Sequence[Machine], ends: Sequence[ClientEnd]) -> Iterator[ProductRow]:
+def _product_rows(machines: Sequence[Machine], ends: Sequence[ClientEnd]) -> Iterator[ProductRow]:
     by_product = {(end.client, end.product): end for end in ends}
     for machine in machines:
         for product, part in machine.products():
@@ -71,7 +70,7 @@ def _product(machine: Machine, product: ProductState, part: Part, end: ClientEnd
         status="" if product.status < 0 else licences.status_words(product.status),
         assumed=machine.named_by.assumed,
         remaining_min=product.grace_minutes,
-        expires=_expiry(product, part),
+        expires=None if product.permanent else products.end(product, part),
         host=join_host_port(host, port or KMS_PORT) if host else "",
         by_hand=bool(product.override_host),
         state=None if end is None else end.state,
@@ -85,13 +84,6 @@ def _words(product: ProductState, end: ClientEnd | None) -> str:
     if end is not None:
         return end.words
     return "by Active Directory" if product.ad_object else "permanent" if product.permanent else ""
-
-
-def _expiry(product: ProductState, part: Part) -> datetime.datetime | None:
-    """When the licence ends, where it is known when the file was made."""
-    if part.at is None or not product.grace_minutes or product.permanent:
-        return None
-    return part.at + datetime.timedelta(minutes=product.grace_minutes)
 
 
 def _hosts(machines: Sequence[Machine], events: EventsAnswer | None) -> Iterator[HostRow]:

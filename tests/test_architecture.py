@@ -67,6 +67,7 @@ MAY_IMPORT = {
         "kmsdiag.correlation",
         "kmsdiag.knowledge",
         "kmsdiag.model",
+        "kmsdiag.products",
         "kmsdiag.reported",
     },
     "kmsdiag.common_cause": {"kmsdiag.model", "kmsdiag.path"},

@@ -385,7 +385,7 @@ def test_texts_count_where_they_hold_events(tmp_path: Path) -> None:
 def test_a_machine_may_be_given(tmp_path: Path) -> None:
     log = tmp_path / "x.csv"
     log.write_text(as_viewer_csv([asked(0)]))
-    found = analyse_events([source(log)], machines={str(log): "pc5.corp.example"})
+    found = analyse_events([source(log)._replace(machine="pc5.corp.example")])
     assert found.answer.clients[0].machine == "pc5.corp.example"
 
 

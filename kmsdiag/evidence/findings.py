@@ -16,8 +16,8 @@ from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.wire import dns
 from kmsdiag.wire.streams import KMS_PORTS
 
-LATEST: Final = 253_402_300_799_000_000_000
-"""The last time (ns since 1970) that has a date: the end of the year 9999."""
+LATEST: Final = (1 << 63) - 1
+"""The last time (ns since 1970) that is kept: 64 bits reach into the year 2262."""
 
 KINDS: Final = frozenset({"SRV", "A", "AAAA"})
 """Types of questions that count."""
@@ -139,7 +139,7 @@ def moment_of(value: float | str) -> int:
     """A time as logs write it (seconds, milliseconds or ISO 8601; UTC where no zone is given), in ns since 1970.
 
     Raises:
-        LineError: no time between 1970 and 9999.
+        LineError: no time between 1970 and 2262.
     """
     try:
         number = float(value)
