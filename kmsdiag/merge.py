@@ -379,17 +379,17 @@ def _command_args(found: Found) -> Args:
     if reached is not None:
         args.update(target=reached[1], port=reached[2])
     if kind is CauseKind.SERVER:
-        args.update(_at("at", found.suspect.name))
+        args.update(_at(found.suspect.name))
     if kind is CauseKind.DOMAIN:
         if any(one.outcome in ABSENCE for one in found.troubles):
             args["lacking"] = found.suspect.name
         failing = [server for one in found.troubles if one.outcome not in ABSENCE for server in one.servers]
-        args.update(_at("failing", min(failing, default="")))
+        args.update(_at(min(failing, default="")))
     return args
 
 
-def _at(name: str, server: str) -> dict[str, Scalar]:
+def _at(server: str) -> dict[str, Scalar]:
     """A server as dig takes it; nothing where it is none, as in a report that was not written by kmsdiag."""
     with contextlib.suppress(TargetError):
-        return {name: discovery.at(parse_server(server))}
+        return {"at": discovery.at(parse_server(server))}
     return {}

@@ -55,7 +55,7 @@ TEXTS: Final = {
         text="Asked from {vantages}. {contrast}",
         fixes=(
             Fix(Where.KMS_HOST, "have the KMS host publish itself in {lacking}", "slmgr /sdns; Restart-Service sppsvc"),
-            Fix(Where.HERE, "see the answer of a server that fails", "dig {failing:words} {query} SRV"),
+            Fix(Where.HERE, "see the answer of a server that fails", "dig {at:words} {query} SRV"),
             _RESOLVE,
         ),
     ),
