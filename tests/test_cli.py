@@ -206,7 +206,7 @@ class TestMistakes:
             (b"not json", "it is text"),
             (b"\xff\xfe", "it is text"),
             (b"\x7f\x01\x02\x03", "it is in no format that is known here"),
-            (b"{}", "JSON, but no bundle"),
+            (b"{}", "JSON in which nothing about activation is known"),
             (b'{"kmsdiag_report": 1}', "a report of kmsdiag, which holds no evidence"),
             (b'{"kmsdiag_bundle": 99}', "it can't be used: it has bundle format 99"),
             (b'{"kmsdiag_bundle": 1}', "it can't be used: it is damaged"),
