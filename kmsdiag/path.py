@@ -49,7 +49,7 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
                 impact.append(hit)
     answer = seen.get(captured.request(seen.target)) if seen.target.captures else None
     if answer is not None:
-        found = observed.observe(answer, _names(subjects, seen))
+        found = observed.observe(answer, {**reported.places(seen), **_names(subjects, seen)})
         paths = _joined(paths, found.paths)
         faults.extend(found.faults)
         impact.extend(found.impact)

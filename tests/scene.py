@@ -394,9 +394,9 @@ _DIRECTORY = f"""Configured Activation Type: All
 Most recent activation information:
 AD Activation client information
     Activation Object name: Windows-AD-Activation
-    AO Distinguished Name: CN=Windows-AD-Activation,CN=Activation Objects,DC=contoso,DC=example
-    AO Extended PID: 05426-04290-000-000000-03-1033-14393.0000-0802024
-    AO Activation ID: {_sku(7)}
+    AO DN: CN=Windows-AD-Activation,CN=Activation Objects,DC=contoso,DC=example
+    AO extended PID: 05426-04290-000-000000-03-1033-14393.0000-0802024
+    AO activation ID: {_sku(7)}
 """
 _UNREACHABLE = f"""PS C:\\> Test-NetConnection kms-old.{DOMAIN} -Port 1688
 WARNING: TCP connect to (192.0.2.99 : 1688) failed

@@ -118,7 +118,7 @@ def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) 
         if status.answer is not None:
             found.answers[Status(file=_file(source, data, collected_at))] = status.answer
         if status.text:
-            found.texts.append((describe(source), status.text))
+            found.texts.append((_file(source, data, collected_at), status.text))
         if status.events:
             found.events.append((describe(source), status.events))
         if status.problem and not source.found:
