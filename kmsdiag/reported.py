@@ -272,6 +272,29 @@ def _with_lookups(known: Names, machines: Iterable[Machine]) -> Names:
     return names
 
 
+def with_captured(told: Sequence[Fault], known: Sequence[Fault], seen: Evidence) -> list[Fault]:
+    """Faults that files tell of, made one with those that captures show of the same thing; no client counts twice."""
+    shown = {(fault.code, fault.path, fault.args.get("hresult")): fault for fault in known if fault.captured}
+    try:
+        machines = collected.machines(seen)
+    except Missing:
+        machines = ()
+    addresses = {
+        machine.name: {address for network in machine.networks() for address in network.addresses}
+        for machine in machines
+    }
+    found = []
+    for fault in told:
+        same = shown.get((fault.code, fault.path, fault.args.get("hresult")))
+        if same is None:
+            found.append(fault)
+            continue
+        seen_there = set(same.clients)
+        clients = tuple(one for one in fault.clients if not addresses.get(one, set()) & seen_there)
+        found.append(fault._replace(thing=same.thing, clients=clients, attempts=fault.attempts if clients else 0))
+    return found
+
+
 def places(seen: Evidence) -> dict[tuple[str, int], list[tuple[str, str]]]:
     """Domain and name of hosts by address and port, as the machines' own files tell; what captures show goes by them.
 
