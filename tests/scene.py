@@ -209,12 +209,12 @@ _NSLOOKUP = f"""C:\\>nslookup -type=srv _vlmcs._tcp.{DOMAIN}
 Server:  dc1.{DOMAIN}
 Address:  192.0.2.53
 
-_vlmcs._tcp.{DOMAIN}	SRV service location:
-	  priority       = 0
-	  weight         = 0
-	  port           = 1688
-	  svr hostname   = {KMS1}
-{KMS1}	internet address = 198.51.100.20
+_vlmcs._tcp.{DOMAIN}    SRV service location:
+          priority       = 0
+          weight         = 0
+          port           = 1688
+          svr hostname   = {KMS1}
+{KMS1}      internet address = 198.51.100.20
 """
 
 _SPP = r"HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows NT\CurrentVersion\SoftwareProtectionPlatform"

@@ -45,7 +45,9 @@ REPORTED: Final = {
         screen=documented("0xC004F074"),
         fixes=(
             Fix(Where.CLIENT, "see the domains in which it looks, and its DNS servers", "ipconfig /all"),
-            Fix(Where.CLIENT, "try again (slmgr /ato; Office: ospp.vbs /act in its folder, by cscript) and see the code"),
+            Fix(
+                Where.CLIENT, "try again (slmgr /ato; Office: ospp.vbs /act in its folder, by cscript) and see the code"
+            ),
         ),
     ),
     "tcp.tool_says": CauseText(
