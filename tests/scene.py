@@ -335,7 +335,6 @@ def _zipped(members: Iterable[tuple[str, str]]) -> bytes:
 def files() -> dict[str, bytes]:
     """Every file by its path below ``fixtures/collected``."""
     licensed = eventsamples.answered(at(29, 6, 10, 1), count=42, machine=f"PC01.{DOMAIN}")
-    server = {"name": "Windows(R), ServerStandard edition", "sku": 4}
     notification = "Notification Reason: 0xC004F056.\n"
     texts: dict[str, str] = {
         "kms1/slmgr-dlv.txt": dlv(
@@ -360,7 +359,12 @@ def files() -> dict[str, bytes]:
         "pc03/events.txt": eventsamples.as_text([_asked(at(29, 7, 30), "0x800706BE", 3, "PC03")]),
         # Newer than the host's key.
         "web04/slmgr-dlv.txt": dlv(
-            status="Notification", details=notification, version="10.0.20348.1", rest=NEVER, **server
+            name="Windows(R), ServerStandard edition",
+            sku=4,
+            status="Notification",
+            details=notification,
+            version="10.0.20348.1",
+            rest=NEVER,
         ),
         "web04/ipconfig.txt": ipconfig("WEB04", "192.0.2.11"),
         # Set by hand to a host that is gone.
