@@ -4,6 +4,7 @@ A file may hold the output of several tools, as a transcript does. What says not
 machine that is named in the file.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -48,6 +49,11 @@ def read_status(data: bytes, *, json: bool) -> StatusFound:
     return (_from_json if json else _from_text)(decoded.text, decoded.notes)
 
 
+_JSON_BEGINS: Final = re.compile(r"^[ \t]*[\[{](?=[ \t]*(?:[\"{\[]|\r?$))", re.MULTILINE)
+_JSON_ENDS: Final = re.compile(r"[\]}][ \t]*\r?$", re.MULTILINE)
+"""A document on lines of its own, as a shell prints it between its prompts and warnings."""
+
+
 def _from_json(text: str, decoding: Sequence[str]) -> StatusFound:
     try:
         data = kms_json.decode(text)
@@ -65,6 +71,31 @@ def _from_json(text: str, decoding: Sequence[str]) -> StatusFound:
 
 
 def _from_text(text: str, decoding: Sequence[str]) -> StatusFound:
+    begin = _JSON_BEGINS.search(text)
+    ends = [one.start() + 1 for one in _JSON_ENDS.finditer(text)] if begin is not None else []
+    found = None
+    if begin is not None and ends and begin.start() < ends[-1]:
+        found = _around(text, begin.start(), ends[-1], decoding)
+    return found if found is not None else _from_plain(text, decoding)
+
+
+def _around(text: str, start: int, end: int, decoding: Sequence[str]) -> StatusFound | None:
+    """JSON with text around it; None where that is none about activation."""
+    try:
+        data = kms_json.decode(text[start:end])
+    except kms_json.JsonError:
+        return None
+    is_collection = collection.is_collection(data)
+    states = collection.read(data) if is_collection else kms_json.read(data)
+    if not states:
+        return None
+    rest = _from_plain(f"{text[:start]}\n{text[end:]}", ())
+    more = rest.answer.machines if rest.answer is not None else ()
+    events = tuple(collection.events(data)) if is_collection else ()
+    return _found("JSON", joined([*states, *more]), decoding, text=rest.text, events=events)
+
+
+def _from_plain(text: str, decoding: Sequence[str]) -> StatusFound:
     states = [state for reader in _READERS for state in reader(text)]
     has_events = bool(read_text(text))
     if not states and not has_events:
