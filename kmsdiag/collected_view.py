@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from kmsdiag import captured, collected, correlation, products
-from kmsdiag.collected import Machine, Part
+from kmsdiag.collected import ByName, Machine, Part
 from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.collected import ProductState
@@ -87,11 +87,14 @@ def _words(product: ProductState, end: ClientEnd | None) -> str:
 
 
 def _hosts(machines: Sequence[Machine], events: EventsAnswer | None) -> Iterator[HostRow]:
-    logs = {_short(one.host): one for one in (() if events is None else events.hosts)}
+    every = () if events is None else events.hosts
+    by_name = ByName(every, lambda one: one.host)
+    shown: set[str] = set()
     for machine in machines:
         for product, part in machine.products():
             if product.host is not None:
-                log = logs.pop(_short(machine.name), None)
+                log = by_name.get(machine.name)
+                shown |= {log.host} if log is not None else set()
                 yield HostRow(
                     machine=machine.name,
                     product=product.name or product.activation_id,
@@ -105,18 +108,14 @@ def _hosts(machines: Sequence[Machine], events: EventsAnswer | None) -> Iterator
                     clients_30_days=None if log is None else log.clients_30_days,
                     files=(part.question.file.label,),
                 )
-    for log in logs.values():
-        if log.requests:
+    for log in every:
+        if log.requests and log.host not in shown:
             yield _logged(log)
 
 
 def _logged(log: HostEvents) -> HostRow:
     """A host of which only the event log was given."""
     return HostRow(machine=log.host, product="", logged=log.requests, clients_30_days=log.clients_30_days)
-
-
-def _short(name: str) -> str:
-    return name.lower().partition(".")[0]
 
 
 def _files(seen: Evidence, machines: Sequence[Machine]) -> Iterator[StatusFileRow]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from kmsdiag import captured
 from kmsdiag.captured import People
-from kmsdiag.collected import Machine
+from kmsdiag.collected import ByName, Machine, is_same_name
 from kmsdiag.knowledge import codes
 from kmsdiag.knowledge.codes import Layer
 from kmsdiag.knowledge.licences import LICENSED
@@ -32,7 +32,7 @@ class _Hosts:
     """The hosts' logs, by client machine ID and by host."""
 
     def __init__(self, answer: EventsAnswer) -> None:
-        self.logs: dict[str, HostEvents] = {_short(host.host): host for host in answer.hosts}
+        self.logs = ByName(answer.hosts, lambda host: host.host)
         self.by_id: dict[str, list[Requester]] = {}
         for requester in answer.requesters:
             self.by_id.setdefault(requester.client_machine_id, []).append(requester)
@@ -55,7 +55,7 @@ class _Hosts:
 
     def covering(self, attempt: Attempt) -> HostEvents | None:
         """The log of the host that was asked, where it holds the time of the attempt."""
-        own = self.logs.get(_short(attempt.host))
+        own = self.logs.get(_without_port(attempt.host))
         if own is None or own.first is None or own.last is None:
             return None
         return own if own.first <= attempt.at <= own.last else None
@@ -73,8 +73,12 @@ def _is_same(attempt: Attempt, request: HostRequest) -> bool:
 
 
 def _may_be(named: str, machine: str) -> bool:
-    """Whether a name in a host's log can be that of a client: the same short name, or one of them is not known."""
-    return not named or not machine or _short(named) == _short(machine)
+    """Whether a name in a host's log can be that of a client; one that is not known may be any."""
+    return not named or not machine or is_same_name(named, machine)
+
+
+def _without_port(host: str) -> str:
+    return host.partition(":")[0]
 
 
 def _short(name: str) -> str:
@@ -89,14 +93,11 @@ def correlate(
         return ()
     hosts = _Hosts(events)
     met = _captured(machines, captures)
-    rows = []
-    by_log: set[str] = set()
-    for client in events.clients:
-        if client.latest:
-            rows.append(_from_log(client, hosts, met))
-            by_log.add(_short(client.machine))
+    logged = [client for client in events.clients if client.latest]
+    by_log = ByName(logged, lambda client: client.machine)
+    rows = [_from_log(client, hosts, met) for client in logged]
     for machine in machines:
-        if _short(machine.name) not in by_log and not machine.is_host:
+        if by_log.get(machine.name) is None and not machine.is_host:
             rows.extend(_from_status(machine, hosts, met))
     return tuple(sorted(rows, key=lambda row: (row.client.lower(), row.client_machine_id)))
 
@@ -194,7 +195,7 @@ def _gaps(
         if covering is not None and attempt.end in (AttemptEnd.ACTIVATED, AttemptEnd.NOT_ACTIVATED):
             yield f"the log of {covering.host} lacks the request"
         elif covering is None:
-            own = hosts.logs.get(_short(attempt.host))
+            own = hosts.logs.get(_without_port(attempt.host))
             yield "no log of that host" if own is None else f"the log of {own.host} does not reach to that time"
     yield from _shared(hosts.requesters(attempt.client_machine_id))
     if len(client.client_machine_ids) > 1:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from kmsdiag import captured, collected, correlation
-from kmsdiag.collected import Machine
+from kmsdiag.collected import ByName, Machine, is_same_name
 from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge import codes, licences, limits
 from kmsdiag.knowledge.codes import REFUSALS, Layer
@@ -104,16 +104,18 @@ def report(seen: Evidence, known: Names) -> Reported:
 
 def _ends(machines: Sequence[Machine], rows: Iterable[Correlation]) -> Iterator[ClientEnd]:
     """How every client stands: by its logs, and by its status files."""
-    by_name = {_short(row.client): row for row in rows}
+    given = list(rows)
+    by_name = ByName(given, lambda row: row.client)
     told: set[str] = set()
     for machine in machines:
+        row = by_name.get(machine.name)
         for product, _part in machine.products():
-            end = _of_product(machine, product, by_name.get(_short(machine.name)))
+            end = _of_product(machine, product, row)
             if end is not None:
-                told.add(_short(machine.name))
+                told |= {row.client} if row is not None else set()
                 yield end
-    for name, row in sorted(by_name.items()):
-        if name not in told:
+    for row in given:
+        if row.client not in told:
             yield _of_row(row, row.client, "", None)
 
 
@@ -230,7 +232,7 @@ def _place(view: _HostView) -> tuple[str, int]:
 
 
 def _is_target(view: _HostView, target: str) -> bool:
-    return _short(view.machine.name) == _short(target) and target != NOWHERE
+    return is_same_name(view.machine.name, target) and target != NOWHERE
 
 
 _OFFICE_NEED: Final = limits.SERVER_THRESHOLD
@@ -248,7 +250,7 @@ def _need(view: _HostView, clients: Sequence[ClientEnd], events: EventsAnswer | 
         return _OFFICE_NEED
     needs = {end.row.required for end in clients if end.row is not None and end.row.required is not None}
     for host in () if events is None else events.hosts:
-        if _short(host.host) == _short(view.machine.name):
+        if is_same_name(host.host, view.machine.name):
             needs |= {int(need) for need in host.needs}
     if view.state.required:
         needs.add(view.state.required)

@@ -48,6 +48,11 @@ def client(name: str = "pc17.contoso.example", **fields: Any) -> MachineState:
     return MachineState(name=name, sources=("slmgr /dlv",), products=(product(**fields),), collected_at=AT)
 
 
+def nameless_state(**fields: Any) -> MachineState:
+    """A client whose file does not say whose it is."""
+    return MachineState(sources=("slmgr /dlv",), products=(product(client_machine_id=OTHER),), **fields)
+
+
 def host(name: str = KMS1, count: int | None = 50, status: int = 1, **fields: Any) -> MachineState:
     """A KMS host for Windows."""
     key = ProductState(
