@@ -1,6 +1,7 @@
 """The report's tables about collected files: what each row has from which file."""
 
 import datetime
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ class TestProducts:
             ({"description": "Windows, VOLUME_MAK channel", "permanent": True}, "multiple activation key", "permanent"),
         ],
     )
-    def test_what_never_asks_a_host(self, fields: dict[str, object], channel: str, words: str) -> None:
+    def test_what_never_asks_a_host(self, fields: dict[str, Any], channel: str, words: str) -> None:
         (row,) = shown(World().status("a.txt", client(**fields))).products
         assert (row.channel, row.words, row.state) == (channel, words, None)
 
