@@ -203,7 +203,7 @@ def _machines(answered: tuple[_Answered, ...]) -> tuple[Machine, ...]:
         for one in sorted(answered, key=lambda one: _order(one.question))
         for state in one.answer.machines
     ]
-    usable = _folders(parts)
+    usable = machine_folders((part.question.file.folder, part.state) for part in parts)
     groups: _Groups = {}
     for part in parts:
         name, by = _name(part, usable)
@@ -221,15 +221,14 @@ def _made(question: Status, state: MachineState) -> datetime.datetime | None:
     return state.collected_at or question.file.collected_at
 
 
-def _folders(parts: Iterable[Part]) -> frozenset[str]:
+def machine_folders(states: Iterable[tuple[str, MachineState]]) -> frozenset[str]:
     """Folders that may stand for a machine: what their files say is not of two."""
     names: dict[str, set[str]] = {}
     sources: dict[str, list[str]] = {}
-    for part in parts:
-        folder = part.question.file.folder
+    for folder, state in states:
         if folder:
-            names.setdefault(folder, set()).update(_ids(part.state))
-            sources.setdefault(folder, []).extend(part.state.sources)
+            names.setdefault(folder, set()).update(_ids(state))
+            sources.setdefault(folder, []).extend(state.sources)
     return frozenset(
         folder for folder, ids in names.items() if len(ids) < 2 and len(sources[folder]) == len(set(sources[folder]))
     )

@@ -17,7 +17,7 @@ import pytest
 from kmsdiag.cli import main
 from kmsdiag.report import json as json_report
 from tests import scene
-from tests.eventsamples import as_text, asked
+from tests.eventsamples import as_text, as_viewer_csv, asked
 from tests.scene import CAPTURE, FOLDER, KMS1
 
 BUNDLE = FOLDER.parent / "bundles/v1/mixed.json"
@@ -237,6 +237,47 @@ class TestNames:
         events.write_text(as_text([asked(0, "0x800706BA", machine="")]))
         (row,) = report(capsys, f"PC17={events}")["collected"]["correlations"]
         assert row["client"] == "PC17"
+
+
+class TestLogsWithoutAComputer:
+    """Event Viewer writes no computer into CSV."""
+
+    def log(self, path: Path) -> Path:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(as_viewer_csv([asked(0, "0x800706BA")]))
+        return path
+
+    def clients(self, capsys: Capture, *arguments: str | Path) -> list[str]:
+        return [row["client"] for row in report(capsys, *arguments)["collected"]["correlations"]]
+
+    def test_are_of_the_machine_that_was_named(self, tmp_path: Path, capsys: Capture) -> None:
+        assert self.clients(capsys, f"PC17={self.log(tmp_path / 'app.csv')}") == ["PC17"]
+
+    def test_are_of_the_machine_of_their_folder(self, tmp_path: Path, capsys: Capture) -> None:
+        for name in ("pc17", "pc18"):
+            self.log(tmp_path / name / "app.csv")
+        assert self.clients(capsys, tmp_path) == ["pc17", "pc18"]
+
+    def test_and_of_its_other_files(self, dlv: Path, capsys: Capture) -> None:
+        folder = dlv.parent / "pc17"
+        for name in ("app.csv", "older.csv"):
+            self.log(folder / name)
+        dlv.rename(folder / "dlv.txt")
+        found = report(capsys, folder)
+        assert [row["client"] for row in found["collected"]["correlations"]] == ["pc17"]
+        assert found["collected"]["products"][0]["code"] == "0x800706BA"
+
+    def test_two_in_a_folder_may_be_of_two_machines(self, tmp_path: Path, capsys: Capture) -> None:
+        for name in ("pc17.csv", "pc18.csv"):
+            self.log(tmp_path / "logs" / name)
+        assert self.clients(capsys, tmp_path / "logs") == ["pc17", "pc18"]
+
+    def test_their_folder_is_nobodys_where_files_of_two_machines_lie_in_it(
+        self, dlv: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        self.log(tmp_path / "pc17.csv")
+        (tmp_path / "other.txt").write_text(scene.dlv(rest=scene.kms_client(2)))
+        assert "pc17" in self.clients(capsys, tmp_path)
 
 
 class TestTimes:

@@ -1,4 +1,5 @@
 import json
+import pickle
 import random
 import struct
 
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsdiag.sources.recognise import FORMATS, HEAD, Kind, recognise
+from kmsdiag.sources.recognise import FORMATS, HEAD, Format, Kind, recognise
 from tests.capturefile import VARIANTS, Pcapng, pcap
 
 EVENT_TRACE = (
@@ -113,3 +114,10 @@ class TestWhatIsNot:
         chance = random.Random(1)
         kinds = {recognise(chance.randbytes(HEAD)).kind for _ in range(500)}
         assert kinds == {Kind.OTHER}
+
+
+@pytest.mark.parametrize(
+    "shape", [one for one in FORMATS if one.kind in (Kind.EVENTS, Kind.CAPTURE)], ids=lambda shape: shape.name
+)
+def test_what_other_processes_read_can_be_sent_to_them(shape: Format) -> None:
+    assert pickle.loads(pickle.dumps(shape)) == shape  # noqa: S301  # our own

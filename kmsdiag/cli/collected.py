@@ -67,7 +67,7 @@ def read_collected(
     if logs or found.texts or found.events:
         with reading_progress() as progress:
             analysis = analyse_events(
-                logs,
+                _named_by_folder(logs, found.answers),
                 selection,
                 details=_ids(found.answers.values()),
                 texts=found.texts,
@@ -80,6 +80,24 @@ def read_collected(
             question = EventLogs(files=analysis.files, selection=selection)
             additions.append(Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted))
     return Collected(tuple(additions), tuple(unusable))
+
+
+def _named_by_folder(logs: "Sequence[Source]", answers: "dict[Status, StatusAnswer]") -> "list[Source]":
+    """Logs with the machine that their folder stands for, where neither records nor anybody may say whose they are.
+
+    A folder is a machine's where its other files say nothing else, or where it was searched and holds a single log.
+    """
+    from collections import Counter
+
+    from kmsdiag.collected import machine_folders
+
+    states = [(question.file.folder, state) for question, answer in answers.items() for state in answer.machines]
+    described = {folder for folder, _state in states}
+    single = Counter(log.folder for log in logs)
+    usable = machine_folders(states) | {
+        log.folder for log in logs if log.found and single[log.folder] == 1 and log.folder not in described
+    }
+    return [log._replace(machine=log.folder) if not log.machine and log.folder in usable else log for log in logs]
 
 
 def _order(file: "StatusFile") -> tuple[str, str, str, str]:
@@ -108,6 +126,8 @@ def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) 
 
 
 def _take(source: "Source", collected_at: datetime.datetime | None, found: _Texts) -> None:
+    import msgspec
+
     from kmsdiag.evidence.status import read_status
     from kmsdiag.model.request import Status
     from kmsdiag.sources.files import describe, read_whole
@@ -129,7 +149,11 @@ def _take(source: "Source", collected_at: datetime.datetime | None, found: _Text
     if status.answer is not None:
         found.answers[Status(file=_file(source, data, collected_at))] = status.answer
     if status.text:
-        found.texts.append((_file(source, data, collected_at), status.text))
+        file = _file(source, data, collected_at)
+        names = {state.name for state in status.answer.machines} if status.answer is not None else set()
+        if not file.machine and len(names) == 1:
+            file = msgspec.structs.replace(file, machine=names.pop())
+        found.texts.append((file, status.text))
     if status.events:
         found.events.append((describe(source), status.events))
     if status.problem and not source.found:

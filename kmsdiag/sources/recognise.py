@@ -37,7 +37,10 @@ class Kind(StrEnum):
 
 
 class Format(NamedTuple):
-    """What a person calls a format, how it is known, and what to do with it where it is not read here."""
+    """What a person calls a format, how it is known, and what to do with it where it is not read here.
+
+    Event logs and captures go to other processes with theirs, so that of those ``matches`` has a name of its own.
+    """
 
     kind: Kind
     name: str
@@ -123,6 +126,10 @@ def _is_json(head: bytes) -> bool:
     return _JSON.match(plain) is not None and _is_text(plain)
 
 
+def _is_event_csv(head: bytes) -> bool:
+    return _is_text(head) and is_event_csv(head)
+
+
 _UNPACK: Final = "unpack it and give what is in it"
 _EDITCAP: Final = "convert it: editcap -F pcapng FILE FILE.pcapng"
 _WIRESHARK: Final = "open it in Wireshark and save it as pcapng"
@@ -187,7 +194,7 @@ FORMATS: list[Format] = [
     Format(Kind.JSON, "JSON", _is_json),
     Format(Kind.EVENTS, "an event log as XML", is_event_xml),
     Format(Kind.OTHER, "XML", looks_like(rb"\s*<\?xml")),
-    Format(Kind.EVENTS, "an event log as CSV", lambda head: _is_text(head) and is_event_csv(head)),
+    Format(Kind.EVENTS, "an event log as CSV", _is_event_csv),
     Format(Kind.TEXT, "text", _is_text),
     Format(Kind.OTHER, "in no format that is known here", lambda _head: True),
 ]
