@@ -508,7 +508,7 @@ def _files_headline(files: CollectedView) -> str:
         if tried == 1:
             return f"the only client is not activated{more}"
         if not files.activated:
-            return f"all {tried:,} clients are not activated{more}"
+            return f"none of {tried:,} clients is activated{more}"
         return f"{files.failed:,} of {tried:,} clients are not activated{more}"
     if files.activated:
         return ("the only client is activated" if tried == 1 else f"all {tried:,} clients are activated") + more
