@@ -410,3 +410,11 @@ def test_a_client_of_another_kind_has_no_forecast(tmp_path: Path, capsys: Captur
     (tmp_path / "dlv.txt").write_text(SHOWN.replace("VOLUME_KMSCLIENT", "RETAIL"), encoding="utf-8")
     assert main(["forecast", str(tmp_path / "dlv.txt")]) == 2
     assert "no product in there asks a KMS host" in capsys.readouterr().err
+
+
+def test_a_folder_of_a_company_with_logs_in_it(capsys: Capture) -> None:
+    folder = Path(__file__).parent.parent / "fixtures" / "collected"
+    assert main(["forecast", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("clients  11 clients, 1 late to renew; 5 are not activated\n")

@@ -166,7 +166,8 @@ def _of_files(
     gathered = gather([path for _machine, path in given], [machine for machine, _path in given])
     unusable = [(one.label, one.reason) for one in gathered.refused]
     texts = [one for one in gathered.sources if one.format.kind in (Kind.TEXT, Kind.JSON)]
-    unusable += [(one.label, "it does not show a client's licence") for one in gathered.sources if one not in texts]
+    others = [one for one in gathered.sources if one not in texts and not one.found]
+    unusable += [(one.label, "it does not show a client's licence") for one in others]
     read = read_collected(texts, [], Selection(), collected_at=collected_at)
     unusable += read.unusable
     answers = {request: answer for one in read.additions for request, answer in one.answers.items()}
@@ -174,8 +175,8 @@ def _of_files(
     machines = collected.machines(Evidence(Target(**fields), answers))
     readings = [reading for machine in machines for reading in forecast.of_machine(machine)]
     if not readings:
-        *others, (label, why) = unusable or [(", ".join(names), "no product in there asks a KMS host")]
-        complain_about(others)
+        *before, (label, why) = unusable or [(", ".join(names), "no product in there asks a KMS host")]
+        complain_about(before)
         raise UsageProblem(f"{label}: {why}")
     complain_about(unusable)
     return readings, unusable

@@ -72,6 +72,9 @@ def _headline(clients: Sequence[ClientForecast]) -> str:
     many = "1 client" if alone else f"{len(clients)} clients"
     words = f"{many}, {late} late to renew" if late else many
     if end is None:
+        over = [one for one in clients if one.steps and not any(step.kind is StepKind.END for step in one.steps)]
+        if len(over) > 1:
+            return f"{words}; {len(over)} are not activated"
         return f"{words}; {_name(first)} is not activated" if first.steps else words
     verb = "ended" if end.minutes <= 0 else "ends"
     whose, name = ("its", "") if alone else ("the first", f" ({_name(first)})")
