@@ -31,9 +31,12 @@ def read_csv(stream: io.TextIOBase, digest: EventDigest) -> None:
     reader = _Reader(found, digest)
     lines = itertools.chain(begun, stream)
     rows = csv.reader(lines, delimiter=found.separator)
-    next(rows, None)
+    header = True
     while True:
         try:
+            if header:
+                header = False
+                next(rows, None)
             reader.take(rows)
             break
         except csv.Error as error:

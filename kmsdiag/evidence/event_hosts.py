@@ -23,6 +23,7 @@ NAMES: Final = 8
 IDS: Final = 64
 _VARIANTS: Final = 100_000
 _CLIENT_TIMES: Final = 50_000
+_LONGEST: Final = 300
 _MONTH: Final = 30 * 86_400 * SECOND
 
 
@@ -237,7 +238,7 @@ class _Variant:
     ) -> None:
         self.fields = fields
         self.virtual, self.status, self.product = last
-        self.info = info
+        self.info = info[:_LONGEST]
         self.chosen = chosen
         self.count = 0
         self.first = EVER
@@ -270,7 +271,7 @@ class HostRequests:
         key = name.lower()
         found = self.hosts.get(key)
         if found is None:
-            found = self.hosts[key] = HostLog(name)
+            found = self.hosts[key] = HostLog(ascii_text(name))
         return found
 
     def take(self, at: int | None, host: str, info: str) -> None:
