@@ -196,6 +196,10 @@ class TestAttempts:
         assert found.products[0].result == ""
         assert found.notes == ("slmgr /ato says that the activation failed",)
 
+    def test_failure_with_a_broken_code(self) -> None:
+        found = only(self.HEAD + "Error: 0xC004-\n")
+        assert (found.products[0].result, found.notes) == ("", ('line 2: "Error: 0xC004-" has no code',))
+
     def test_an_error_of_another_command_is_no_attempt(self) -> None:
         found = only("C:\\>slmgr /ipk ABC\nError: 0xC004F050 The Software Licensing Service reported\n")
         assert (found.products, found.notes) == ((), ("slmgr /ipk failed with 0xC004F050",))

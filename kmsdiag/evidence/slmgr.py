@@ -214,6 +214,10 @@ class _Output(Session):
 
     def result(self, item: Item) -> None:
         """How an attempt ended."""
+        if not item.fits:
+            line = self.lines[item.first]
+            self.machines.note(f"line {line.number}: {quoted(line.text)} has no code")
+            return
         code = item.value[:10] if item.key == "error" else ""
         attempt = self.product is not None and self.product.source == "slmgr /ato"
         if item.key == "activated":
