@@ -124,7 +124,16 @@ def test_several_interfaces_in_one_file(lab: Lab, kms: str, tmp_path: Path) -> N
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         report, _err = process.communicate(timeout=30)
-    fields = ["-T", "fields", "-e", "frame.interface_name", "-e", "ip.dst", "-Y", "tcp.flags.syn==1 && tcp.flags.ack==0"]
+    fields = [
+        "-T",
+        "fields",
+        "-e",
+        "frame.interface_name",
+        "-e",
+        "ip.dst",
+        "-Y",
+        "tcp.flags.syn==1 && tcp.flags.ack==0",
+    ]
     command = ["tshark", "-n", "-r", "two.pcapng", *fields]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert set(done.stdout.splitlines()) == {f"eth0\t{kms}", "lo\t127.0.0.1"}
