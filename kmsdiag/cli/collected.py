@@ -18,10 +18,14 @@ MOST_BYTES = 64 << 20
 
 
 class Collected(NamedTuple):
-    """What the files came to: evidence, and (label, reason) of those that can't be used."""
+    """What the files came to: evidence, and (label, reason) of those that can't be used.
+
+    ``passed_over`` are those in folders and archives, which nobody named: they matter where nothing else was of use.
+    """
 
     additions: "tuple[Addition, ...]"
     unusable: tuple[tuple[str, str], ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
 
 
 class _Texts(NamedTuple):
@@ -31,6 +35,7 @@ class _Texts(NamedTuple):
     texts: "list[tuple[GivenFile, str]]"
     events: "list[tuple[GivenFile, Sequence[Event]]]"
     unusable: list[tuple[str, str]]
+    passed_over: list[tuple[str, str]]
 
 
 def named(argument: str) -> tuple[str, str]:
@@ -76,7 +81,7 @@ def read_collected(
         if analysis.files:
             question = EventLogs(files=analysis.files, selection=selection)
             additions.append(Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted))
-    return Collected(tuple(additions), tuple(unusable))
+    return Collected(tuple(additions), tuple(unusable), tuple(found.passed_over))
 
 
 def _order(file: "StatusFile") -> tuple[str, str, str, str]:
@@ -100,7 +105,7 @@ def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) 
     from kmsdiag.sources.files import describe, read_whole
     from kmsdiag.sources.unpack import UnpackError
 
-    found = _Texts({}, [], [], [])
+    found = _Texts({}, [], [], [], [])
     for source in sources:
         try:
             data = read_whole(source, MOST_BYTES)
@@ -121,8 +126,8 @@ def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) 
             found.texts.append((describe(source), status.text))
         if status.events:
             found.events.append((describe(source), status.events))
-        if status.problem and not source.found:
-            found.unusable.append((source.label, status.problem))
+        if status.problem:
+            (found.passed_over if source.found else found.unusable).append((source.label, status.problem))
     return found
 
 
