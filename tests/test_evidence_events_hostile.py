@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import itertools
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +221,13 @@ def test_texts_of_files_are_ascii_and_bounded(tmp_path: Path) -> None:
     assert name.isprintable()
     assert len(name) <= 255
     assert found.answer.files[0].label.isascii()
+
+
+@pytest.mark.parametrize("text", ['{"a":\n', '{ "\n', "<Event ", "<Event>\n", "in the 'a", "0x1, ", "Id: 12288\n"])
+def test_hostile_texts_take_no_more_time_than_their_length(text: str, tmp_path: Path) -> None:
+    started = time.process_time()
+    analyse(tmp_path, text * (400_000 // len(text)), as_json([asked(0)]) + text * (400_000 // len(text)))
+    assert time.process_time() - started < 20
 
 
 def test_a_packed_log_is_read_as_a_whole(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,2}\Z")
 _LIST: Final = re.compile(r"\s*(0[xX][0-9a-fA-F]{1,8}\s*,.*)\Z")
 _EMBEDDED: Final = re.compile(r"<Event(?=[\s>])|^[ \t]*\{(?=\s*\")", re.MULTILINE)
 _LONGEST_EMBEDDED: Final = 1 << 16
-_MOST_EMBEDDED: Final = 20_000
+_MOST_EMBEDDED: Final = 2000
 _LONGEST: Final = 4000
 _MOST: Final = 200_000
 _WHOLE_MESSAGES: Final = frozenset({"description", "message"})
