@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import itertools
+import json
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from kmsdiag.evidence.event_choice import Choice
 from kmsdiag.evidence.event_csv import read_csv
 from kmsdiag.evidence.event_digest import EventDigest
 from kmsdiag.evidence.event_json import read_json
-from kmsdiag.evidence.event_log_file import read_evtx
+from kmsdiag.evidence.event_log_file import read_evtx, take_record
 from kmsdiag.evidence.event_text import read_text
 from kmsdiag.evidence.event_xml import read_xml
 from kmsdiag.evidence.events import analyse_events
@@ -143,6 +144,15 @@ def test_a_record_that_is_damaged_is_named_and_the_others_count(tmp_path: Path) 
     assert file.damaged
     assert 150 < file.records < 300
     assert all("record" in note for note in file.notes)
+
+
+def test_values_with_names_are_values() -> None:
+    system = {"EventID": 12288, "Provider": {"#attributes": {"Name": SPP}}, "Computer": "pc1"}
+    event = {"System": system, "EventData": {"param1": asked(0).values[0]}}
+    digest = fresh()
+    take_record({"event_record_id": 1, "data": json.dumps({"Event": event})}, digest)
+    digest.finish()
+    assert (digest.used, list(digest.clients)) == (1, ["pc1"])
 
 
 def test_a_chunk_that_is_damaged_is_named(tmp_path: Path) -> None:
