@@ -102,6 +102,7 @@ def _records(records: Iterator[dict[str, Any]], digest: EventDigest) -> Iterator
 
 
 def take_record(record: dict[str, Any], digest: EventDigest) -> None:
+    """Take a record as the parser gives it: ``data`` is its JSON, ``event_record_id`` its number."""
     try:
         event = _RECORD.decode(record["data"]).event
     except msgspec.DecodeError:
