@@ -227,7 +227,7 @@ def _alone(line: str) -> _Block | None:
         block.fields["eventid"] = short["number"]
         block.lines = [short["info"]]
         return block
-    pipes = _PIPES.match(line)
+    pipes = _PIPES.match(line.strip()) if line.count("|") >= 3 else None
     if pipes is None:
         return None
     block.fields = {"eventid": pipes["number"], "source": pipes["provider"]}
