@@ -425,6 +425,15 @@ def test_neither_order_nor_jobs_change_a_byte(tmp_path: Path) -> None:
     assert told(analyse_events([source(path) for path in paths], details=[cmid(3)], jobs=2)) == whole
 
 
+def test_progress_comes_to_the_whole_size(tmp_path: Path) -> None:
+    sources = [source(path) for path in several(tmp_path)]
+    seen: list[tuple[int, int]] = []
+    analyse_events(sources, progress=lambda done, whole: seen.append((done, whole)))
+    size = sum(one.size for one in sources)
+    assert seen[-1] == (size, size)
+    assert [done for done, _whole in seen] == sorted(done for done, _whole in seen)
+
+
 def test_texts_count_where_they_hold_events(tmp_path: Path) -> None:
     texts = [
         (GivenFile(label="chat.txt"), "hello"),

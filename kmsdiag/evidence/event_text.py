@@ -39,7 +39,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,2}\Z")
 _LIST: Final = re.compile(r"\s*(0[xX][0-9a-fA-F]{1,8}\s*,.*)\Z")
 _EMBEDDED: Final = re.compile(r"<Event(?=[\s>])|^[ \t]*\{(?=\s*\")", re.MULTILINE)
 _LONGEST_EMBEDDED: Final = 1 << 16
-_MOST_EMBEDDED: Final = 20_000
+_MOST_EMBEDDED: Final = 2000
 _LONGEST: Final = 4000
 _MOST: Final = 200_000
 _WHOLE_MESSAGES: Final = frozenset({"description", "message"})
@@ -100,6 +100,8 @@ class _Block:
         self.lines: list[str] = []
         self.said = False
         """A message was begun."""
+        self.listed = False
+        """A list of values was met."""
 
     def add(self, line: str) -> None:
         """Add a line."""
@@ -107,16 +109,21 @@ class _Block:
         if name in _MESSAGES:
             self.said = True
             if value:
-                self.lines.append(value)
+                self._put(value)
         elif name:
             if not self.fields and not self.said:
                 # What stood before is no part of it.
                 self.lines.clear()
+                self.listed = False
             self.fields[name] = value
         elif not _OTHER_LABEL.match(line) and not _EVENT.match(line):
             self.said = self.said or TEXT.search(line) is not None
-            self.lines.append(line.rstrip())
-            del self.lines[:-200]
+            self._put(line.rstrip())
+
+    def _put(self, line: str) -> None:
+        self.listed = self.listed or _LIST.match(line) is not None
+        self.lines.append(line)
+        del self.lines[:-200]
 
     def events(self) -> Iterator[RawEvent]:
         """The event, where it is one that is read or known as noise."""
@@ -220,7 +227,7 @@ def _alone(line: str) -> _Block | None:
         block.fields["eventid"] = short["number"]
         block.lines = [short["info"]]
         return block
-    pipes = _PIPES.match(line)
+    pipes = _PIPES.match(line.strip()) if line.count("|") >= 3 else None
     if pipes is None:
         return None
     block.fields = {"eventid": pipes["number"], "source": pipes["provider"]}
@@ -234,18 +241,14 @@ def _begins(line: str, block: _Block, *, blank: bool) -> bool:
         return True
     name, _value = _label_of(line)
     if not name:
-        return (TEXT.search(line) is not None or _LIST.match(line) is not None) and _is_list_in(block)
+        return (TEXT.search(line) is not None or _LIST.match(line) is not None) and block.listed
     if name in _MESSAGES:
-        return name in _WHOLE_MESSAGES and _is_list_in(block)
+        return name in _WHOLE_MESSAGES and block.listed
     # A label that comes again belongs to the next event.
-    return name in block.fields or (blank and bool(block.lines) and (name in _STARTS or _is_list_in(block)))
+    return name in block.fields or (blank and bool(block.lines) and (name in _STARTS or block.listed))
 
 
 def _label_of(line: str) -> tuple[str, str]:
     """The label of a line in lower case and without blanks, and what follows it; "" where there is none."""
     found = _LABEL.match(line)
     return ("", "") if found is None else (re.sub(r"\s", "", found["label"]).lower(), (found["value"] or "").strip())
-
-
-def _is_list_in(block: _Block) -> bool:
-    return any(_LIST.match(line) for line in block.lines)

@@ -272,7 +272,7 @@ def _read_file(task: _Task, told: Callable[[int], None] | None = None) -> _Read:
     reading = Reading(task.source)
     format_, problem, interrupted = "", "", False
     try:
-        head, stream = opened(reading)
+        head, stream = opened(reading, told)
         if is_evtx(head):
             format_ = "evtx"
             _evtx(task.source, stream, digest, told)
@@ -312,7 +312,8 @@ def _evtx(
         ValueError: it is no event log, or packed or damaged and too large.
     """
     if source.seekable:
-        patches = list(itertools.islice(damages(stream), _PATCHES))
+        # The look for damage is short, and no part of the progress.
+        patches = list(itertools.islice(damages(opened(Reading(source))[1]), _PATCHES))
         if not patches:
             for done in read_evtx(source.path, digest):
                 if told is not None:
