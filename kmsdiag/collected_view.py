@@ -62,7 +62,7 @@ def _product_rows(machines: Sequence[Machine], ends: Sequence[ClientEnd]) -> Ite
 def _product(machine: Machine, product: ProductState, part: Part, end: ClientEnd | None) -> ProductRow:
     channel = licences.channel_of(product.channel, product.description)
     host, port = product.override_host or product.discovered_host, product.override_port or product.discovered_port
-    kms = "KMS client" if channel is Channel.CLIENT else channel.value
+    kms = "KMS client" if channel is Channel.CLIENT else channel.value.removeprefix("a ").removeprefix("an ")
     return ProductRow(
         machine=machine.name,
         product=product.name or product.activation_id,
@@ -75,7 +75,7 @@ def _product(machine: Machine, product: ProductState, part: Part, end: ClientEnd
         by_hand=bool(product.override_host),
         state=None if end is None else end.state,
         words=_words(product, end),
-        code=product.reason if end is None or not end.code else end.code,
+        code=product.reason if end is None or not end.code or end.state is State.OK else end.code,
         files=(part.question.file.label,),
     )
 

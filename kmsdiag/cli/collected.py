@@ -36,6 +36,7 @@ class _Texts(NamedTuple):
     events: "list[tuple[GivenFile, Sequence[Event]]]"
     unusable: list[tuple[str, str]]
     passed_over: list[tuple[str, str]]
+    interrupted: bool = False
 
 
 def named(argument: str) -> tuple[str, str]:
@@ -64,8 +65,10 @@ def read_collected(
     additions = []
     if found.answers:
         files = tuple(sorted((one.file for one in found.answers), key=_order))
-        additions.append(Addition(found.answers, {"status": files}))
+        additions.append(Addition(found.answers, {"status": files}, found.interrupted))
     unusable = found.unusable
+    # Who pressed Ctrl-C wants to see what there is.
+    logs = () if found.interrupted else logs
     if logs or found.texts or found.events:
         with reading_progress() as progress:
             analysis = analyse_events(
@@ -100,35 +103,42 @@ def _ids(answers: "Iterable[StatusAnswer]") -> frozenset[str]:
 
 
 def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) -> _Texts:
+    found = _Texts({}, [], [], [], [])
+    try:
+        for source in sources:
+            _take(source, collected_at, found)
+    except KeyboardInterrupt:
+        return found._replace(interrupted=True)
+    return found
+
+
+def _take(source: "Source", collected_at: datetime.datetime | None, found: _Texts) -> None:
     from kmsdiag.evidence.status import read_status
     from kmsdiag.model.request import Status
     from kmsdiag.sources.files import describe, read_whole
     from kmsdiag.sources.unpack import UnpackError
 
-    found = _Texts({}, [], [], [], [])
-    for source in sources:
-        try:
-            data = read_whole(source, MOST_BYTES)
-        except OSError as error:
-            found.unusable.append((source.label, f"it can't be read: {error.strerror or error}"))
-            continue
-        except UnpackError as error:
-            found.unusable.append((source.label, f"it can't be used: {error}"))
-            continue
-        if len(data) > MOST_BYTES:
-            why = f"it is larger than {MOST_BYTES >> 20} MiB: give event logs as .evtx, XML or CSV"
-            found.unusable.append((source.label, why))
-            continue
-        status = read_status(data, json=source.format.kind.value == "json")
-        if status.answer is not None:
-            found.answers[Status(file=_file(source, data, collected_at))] = status.answer
-        if status.text:
-            found.texts.append((describe(source), status.text))
-        if status.events:
-            found.events.append((describe(source), status.events))
-        if status.problem:
-            (found.passed_over if source.found else found.unusable).append((source.label, status.problem))
-    return found
+    try:
+        data = read_whole(source, MOST_BYTES)
+    except OSError as error:
+        found.unusable.append((source.label, f"it can't be read: {error.strerror or error}"))
+        return
+    except UnpackError as error:
+        found.unusable.append((source.label, f"it can't be used: {error}"))
+        return
+    if len(data) > MOST_BYTES:
+        why = f"it is larger than {MOST_BYTES >> 20} MiB: give event logs as .evtx, XML or CSV"
+        found.unusable.append((source.label, why))
+        return
+    status = read_status(data, json=source.format.kind.value == "json")
+    if status.answer is not None:
+        found.answers[Status(file=_file(source, data, collected_at))] = status.answer
+    if status.text:
+        found.texts.append((_file(source, data, collected_at), status.text))
+    if status.events:
+        found.events.append((describe(source), status.events))
+    if status.problem:
+        (found.passed_over if source.found else found.unusable).append((source.label, status.problem))
 
 
 def _file(source: "Source", data: bytes, collected_at: datetime.datetime | None) -> "StatusFile":
