@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from kmsdiag.cli.bundles import Addition
     from kmsdiag.evidence.collection import Event
+    from kmsdiag.evidence.events import EventAnalysis
     from kmsdiag.model.collected import StatusAnswer
     from kmsdiag.model.request import Status
     from kmsdiag.model.target import GivenFile, Selection, StatusFile
@@ -57,9 +58,6 @@ def read_collected(
 ) -> Collected:
     """Read files about machines, then event logs, whose requests are kept one by one for the machines of the former."""
     from kmsdiag.cli.bundles import Addition
-    from kmsdiag.cli.captured import reading_progress
-    from kmsdiag.evidence.events import analyse_events
-    from kmsdiag.model.request import EventLogs
 
     found = _texts(texts, collected_at)
     additions = []
@@ -70,21 +68,36 @@ def read_collected(
     # Who pressed Ctrl-C wants to see what there is.
     logs = () if found.interrupted else logs
     if logs or found.texts or found.events:
-        with reading_progress() as progress:
-            analysis = analyse_events(
-                logs,
-                selection,
-                details=_ids(found.answers.values()),
-                texts=found.texts,
-                collections=found.events,
-                jobs=jobs,
-                progress=progress,
-            )
+        analysis = _events(logs, selection, found, jobs)
         unusable += analysis.unusable
         if analysis.files:
-            question = EventLogs(files=analysis.files, selection=selection)
-            additions.append(Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted))
+            additions.append(_as_addition(analysis, selection))
     return Collected(tuple(additions), tuple(unusable), tuple(found.passed_over))
+
+
+def _events(logs: "Sequence[Source]", selection: "Selection", found: _Texts, jobs: int) -> "EventAnalysis":
+    """Read event logs, with progress on stderr, and the events that stand in texts."""
+    from kmsdiag.cli.captured import reading_progress
+    from kmsdiag.evidence.events import analyse_events
+
+    with reading_progress() as progress:
+        return analyse_events(
+            logs,
+            selection,
+            details=_ids(found.answers.values()),
+            texts=found.texts,
+            collections=found.events,
+            jobs=jobs,
+            progress=progress,
+        )
+
+
+def _as_addition(analysis: "EventAnalysis", selection: "Selection") -> "Addition":
+    from kmsdiag.cli.bundles import Addition
+    from kmsdiag.model.request import EventLogs
+
+    question = EventLogs(files=analysis.files, selection=selection)
+    return Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted)
 
 
 def _order(file: "StatusFile") -> tuple[str, str, str, str]:
