@@ -1,8 +1,8 @@
 """What became of requests, by the logs of both sides.
 
-What it looks at: each client's last request (12288, 12289), and what the hosts logged of the same one (12290), found by
-client machine ID and the client's own time, which both events carry. A client without a log of its own is followed by
-the ID in its slmgr output.
+What it looks at: the last request of each product of a client (12288, 12289), and what the hosts logged of the same
+one (12290), found by client machine ID and the client's own time, which both events carry. A client without a log of
+its own is followed by the ID in its slmgr output.
 Why it matters: one log alone can't tell a request that was lost on the way from an answer that was lost on the way
 back, and these have different causes.
 What to do: collect both logs of the same time; then look where the two stop to agree.
@@ -34,8 +34,8 @@ META = CheckMeta(
         "lost_there": Code(
             Severity.ERROR,
             "Requests of {clients} to {hosts} are not in the host's log of that time.",
-            "They are lost on the way: something takes the connection and passes nothing on, or another machine"
-            " answers at that address.",
+            "They are lost on the way: it is blocked or leads to a stale address, something takes the connection and"
+            " passes nothing on, or another machine answers there.",
             (_PORT,),
         ),
         "lost_back": Code(
@@ -63,7 +63,7 @@ META = CheckMeta(
         "one_sided": Code(
             Severity.WARNING,
             "{clients} got no answer from {hosts}; which way it was lost, the host's log of that time would tell.",
-            "That log was not given, or does not reach to that time.",
+            "That log was not given, or does not surely hold that time.",
             (_HOST_LOG,),
         ),
         "answered": Code(
@@ -115,10 +115,11 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     because: tuple[Request, ...] = (question, *collected.questions(seen.target))  # type: ignore[type-arg]
     groups: dict[tuple[Fate, str], list[Correlation]] = {}
     for row in rows:
-        code = (row.hresult if _is_failure(row.hresult) else row.host_hresult) if row.fate in _WITH_CODE else ""
+        code = (row.hresult if codes.is_failure(row.hresult) else row.host_hresult) if row.fate in _WITH_CODE else ""
         groups.setdefault((row.fate, code), []).append(row)
     for (fate, code), own in sorted(groups.items()):
-        args: dict[str, Scalar | tuple[str, ...]] = {"clients": who([row.client for row in own])}
+        clients = list(dict.fromkeys(row.client or "a client without a name" for row in own))
+        args: dict[str, Scalar | tuple[str, ...]] = {"clients": who(clients)}
         if fate not in _WITHOUT_HOST:
             hosts = sorted({row.host for row in own if row.host})
             args["hosts"] = tuple(hosts) or ("a host",)
@@ -138,7 +139,3 @@ def _target(host: str) -> dict[str, str | int]:
     except TargetError:
         return {"target": host, "port": KMS_PORT}
     return {"target": spec.host, "port": spec.port}
-
-
-def _is_failure(code: str) -> bool:
-    return bool(code) and int(code, 16) >> 31 == 1

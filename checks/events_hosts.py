@@ -16,7 +16,7 @@ from kmsdiag.captured import count as number_of
 from kmsdiag.captured import who
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
 from kmsdiag.knowledge import codes
-from kmsdiag.model.events import EventsAnswer, HostEvents, Requester
+from kmsdiag.model.events import EventsAnswer, HostEvents, Requester, greatest
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.request import EventLogs
@@ -88,7 +88,10 @@ def _judge_codes(host: HostEvents, own: Sequence[Requester], because: tuple[Even
         hit = [one for one in own if code in one.hresults]
         clients = who([one.machines[0] if one.machines else one.client_machine_id for one in hit])
         requests = number_of(number, "request")
-        if int(code, 16) >> 31:
+        if codes.canonical(code) is None:
+            # "unreadable", and "others" where there are too many: what could not be read is told by events_noise.
+            continue
+        if codes.is_failure(code):
             yield say(
                 "refusing",
                 because,
@@ -112,7 +115,7 @@ def _judge_time(host: HostEvents, answer: EventsAnswer, because: tuple[EventLogs
 
 
 def _judge_count(host: HostEvents, because: tuple[EventLogs]) -> Iterator[Finding]:
-    required = max(map(int, host.needs), default=0)
+    required = greatest(host.needs) or 0
     if host.clients_30_days < required:
         clients = number_of(host.clients_30_days, "client machine ID")
         yield say("few", because, host=host.host, clients=clients, required=required)

@@ -10,6 +10,7 @@ What to do: follow the code of the last attempt.
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from kmsdiag import check, collected, correlation
 from kmsdiag.captured import count as number_of
@@ -84,6 +85,14 @@ META = CheckMeta(
     ),
 )
 
+
+class _Last(NamedTuple):
+    """The last attempt of one product of a client."""
+
+    client: ClientEvents
+    attempt: Attempt
+
+
 subjects = check.event_logs
 ask = collected.ask_logs
 
@@ -94,12 +103,12 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     answer = seen[question]
     because = (question,)
     told = [client for client in answer.clients if client.latest]
-    groups: dict[tuple[AttemptEnd, str, int], list[ClientEvents]] = {}
+    groups: dict[tuple[AttemptEnd, str, int], list[_Last]] = {}
     for client in told:
-        last = correlation.telling(client.latest)
-        groups.setdefault((last.end, _code(last), last.required or 0), []).append(client)
-    for (end, code, _required), clients in sorted(groups.items()):
-        yield _judge(end, code, clients, because)
+        for last in correlation.last_attempts(client):
+            groups.setdefault((last.end, _code(last), last.required or 0), []).append(_Last(client, last))
+    for (end, code, _required), ended in sorted(groups.items()):
+        yield _judge(end, code, ended, because)
     yield from _retried(told, because)
     directory = [client.machine for client in answer.clients if client.by_directory]
     if directory:
@@ -115,11 +124,12 @@ def _code(attempt: Attempt) -> str:
     return attempt.answer if attempt.end is AttemptEnd.NOT_ACTIVATED else ""
 
 
-def _judge(end: AttemptEnd, code: str, clients: list[ClientEvents], because: tuple[EventLogs]) -> Finding:
-    last = [correlation.telling(client.latest) for client in clients]
-    names = who([client.machine for client in clients])
+def _judge(end: AttemptEnd, code: str, ended: list[_Last], because: tuple[EventLogs]) -> Finding:
+    last = [one.attempt for one in ended]
+    clients = {one.client.machine: one.client for one in ended}
+    names = who([name or "a client without a name" for name in clients])
     hosts = tuple(sorted({one.host for one in last if one.host})) or ("no host",)
-    attempts = number_of(sum(client.attempts for client in clients), "attempt")
+    attempts = number_of(sum(client.attempts for client in clients.values()), "attempt")
     match end:
         case AttemptEnd.ACTIVATED:
             return say("activated", because, clients=names)
@@ -141,12 +151,13 @@ def _retried(clients: list[ClientEvents], because: tuple[EventLogs]) -> Iterator
     hit = [
         client
         for client in clients
-        if correlation.telling(client.latest).end is AttemptEnd.ACTIVATED and client.ends.get(AttemptEnd.FAILED.value)
+        if {one.end for one in correlation.last_attempts(client)} == {AttemptEnd.ACTIVATED}
+        and client.ends.get(AttemptEnd.FAILED.value)
     ]
     if hit:
         failed: Counter[str] = Counter()
         for client in hit:
-            failed.update({code: number for code, number in client.hresults.items() if int(code, 16) >> 31})
+            failed.update({code: number for code, number in client.hresults.items() if codes.is_failure(code)})
         ranked = sorted(failed.items(), key=lambda item: (-item[1], item[0]))[:3]
         words = tuple(f"{code} ({codes.meaning(code)})" for code, _number in ranked) or ("codes that were not kept",)
         yield say("retried", because, clients=who([client.machine for client in hit]), codes=words)

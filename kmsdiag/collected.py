@@ -6,9 +6,9 @@ the files nor how many were read at once matters.
 
 import datetime
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from kmsdiag.model.answer import KmsOverride
 from kmsdiag.model.collected import (
@@ -25,8 +25,6 @@ from kmsdiag.model.events import EventsAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.request import EventLogs, Status
 from kmsdiag.model.target import Subject, Target
-
-T = TypeVar("T")
 
 
 class NamedBy(StrEnum):
@@ -251,33 +249,6 @@ def _ids(state: MachineState) -> list[str]:
     """Client machine IDs, each once."""
     every = [state.client_machine_id, *(product.client_machine_id for product in state.products)]
     return list(dict.fromkeys(one.lower() for one in every if one))
-
-
-def is_same_name(one: str, other: str) -> bool:
-    """Whether two names may be of one machine: the same, or one of them is the short form of the other."""
-    one, other = _same(one), _same(other)
-    if "." in one and "." in other:
-        return one == other
-    return one.partition(".")[0] == other.partition(".")[0]
-
-
-class ByName(Generic[T]):
-    """Things of machines, to be found by a name that may be short or full."""
-
-    def __init__(self, things: Iterable[T], name_of: Callable[[T], str]) -> None:
-        self._short: dict[str, list[tuple[str, T]]] = {}
-        for thing in things:
-            name = _same(name_of(thing))
-            self._short.setdefault(name.partition(".")[0], []).append((name, thing))
-
-    def get(self, name: str) -> T | None:
-        """The thing of that very name, else the only one that may be meant by it."""
-        own = _same(name)
-        near = [
-            (other, thing) for other, thing in self._short.get(own.partition(".")[0], ()) if is_same_name(own, other)
-        ]
-        exact = [thing for other, thing in near if other == own]
-        return exact[0] if exact else near[0][1] if len(near) == 1 else None
 
 
 def _same(name: str) -> str:

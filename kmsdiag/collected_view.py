@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from kmsdiag import captured, collected, correlation, products
-from kmsdiag.collected import ByName, Machine, Part
+from kmsdiag.collected import Machine, Part
 from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.collected import ProductState
 from kmsdiag.model.events import EventsAnswer, HostEvents
 from kmsdiag.model.evidence import Evidence, Missing
+from kmsdiag.model.machine_name import ByName
 from kmsdiag.model.outcome import State
 from kmsdiag.model.report import CollectedView, HostRow, ProductRow, StatusFileRow
 from kmsdiag.model.request import Status
@@ -27,9 +28,11 @@ def view(seen: Evidence, ends: Sequence[ClientEnd]) -> CollectedView | None:
     events = collected.events_of(seen)
     captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
     states = _states(ends)
+    lapsed = {end.client for end in ends if end.state is State.FAIL and not end.licensed}
     return CollectedView(
         activated=sum(state is State.OK for state in states.values()),
         failed=sum(state is State.FAIL for state in states.values()),
+        renewing=sum(state is State.FAIL and client not in lapsed for client, state in states.items()),
         not_known=sum(state is State.UNKNOWN for state in states.values()),
         products=tuple(_product_rows(machines, ends)),
         hosts=tuple(_hosts(machines, events)),
@@ -51,12 +54,12 @@ def _states(ends: Sequence[ClientEnd]) -> Mapping[str, State]:
 
 
 def _product_rows(machines: Sequence[Machine], ends: Sequence[ClientEnd]) -> Iterator[ProductRow]:
-    by_product = {(end.client, end.product): end for end in ends}
+    by_product = {(end.client, end.activation_id, end.product): end for end in ends}
     for machine in machines:
         for product, part in machine.products():
             if product.in_use is not False and product.host is None:
                 name = product.name or product.activation_id
-                yield _product(machine, product, part, by_product.get((machine.name, name)))
+                yield _product(machine, product, part, by_product.get((machine.name, product.activation_id, name)))
 
 
 def _product(machine: Machine, product: ProductState, part: Part, end: ClientEnd | None) -> ProductRow:
@@ -88,13 +91,16 @@ def _words(product: ProductState, end: ClientEnd | None) -> str:
 
 def _hosts(machines: Sequence[Machine], events: EventsAnswer | None) -> Iterator[HostRow]:
     every = () if events is None else events.hosts
-    by_name = ByName(every, lambda one: one.host)
-    shown: set[str] = set()
+    logs = ByName((one.host, one) for one in every)
+    told: set[str] = set()
     for machine in machines:
         for product, part in machine.products():
             if product.host is not None:
-                log = by_name.get(machine.name)
-                shown |= {log.host} if log is not None else set()
+                log = logs.get(machine.name)
+                if log is not None and log.host in told:
+                    log = None
+                if log is not None:
+                    told.add(log.host)
                 yield HostRow(
                     machine=machine.name,
                     product=product.name or product.activation_id,
@@ -109,7 +115,7 @@ def _hosts(machines: Sequence[Machine], events: EventsAnswer | None) -> Iterator
                     files=(part.question.file.label,),
                 )
     for log in every:
-        if log.requests and log.host not in shown:
+        if log.requests and log.host not in told:
             yield _logged(log)
 
 

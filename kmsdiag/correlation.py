@@ -1,29 +1,48 @@
 """Two sides of one request: events 12288/12289 of clients with 12290 of hosts, with status files and with captures.
 
 A request is the same on both sides where its client machine ID and the client's own time are: both events carry them,
-so the clocks of the two machines do not matter. Pure: the same evidence gives the same rows.
+so the clocks of the two machines do not matter. Windows and Office of one machine ask on their own, maybe different
+hosts: each product has its own last attempt. Pure: the same evidence gives the same rows.
 """
 
 import datetime
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from kmsdiag import captured
 from kmsdiag.captured import People
-from kmsdiag.collected import ByName, Machine, is_same_name
+from kmsdiag.collected import Machine
 from kmsdiag.knowledge import codes
 from kmsdiag.knowledge.codes import Layer
 from kmsdiag.knowledge.licences import LICENSED
+from kmsdiag.knowledge.limits import CLIENT_THRESHOLD
 from kmsdiag.model.capture import CaptureAnswer
 from kmsdiag.model.correlation import Correlation, Fate
-from kmsdiag.model.events import Attempt, AttemptEnd, ClientEvents, EventsAnswer, HostEvents, HostRequest, Requester
+from kmsdiag.model.events import (
+    Attempt,
+    AttemptEnd,
+    ClientEvents,
+    EventsAnswer,
+    HostEvents,
+    HostRequest,
+    Requester,
+    greatest,
+)
+from kmsdiag.model.machine_name import ByName, is_same
 
 SAME_TIME: Final = datetime.timedelta(minutes=1)
 """The client's own time in 12288 and 12290 is written in minutes."""
 
 NEARBY: Final = datetime.timedelta(minutes=5)
 """Without that time: how far the clocks of two machines of one domain may be apart (Kerberos' limit)."""
+
+ZONES: Final = datetime.timedelta(hours=14)
+"""How far a time that was taken for UTC may be off: UTC+14 is the farthest zone."""
+
+GIVEN_UP: Final = datetime.timedelta(days=1)
+"""A product that is not activated asks every two hours: one that is silent for a day, while others of its machine ask,
+is not there any more (its edition or key was changed)."""
 
 _NONE: Final = "0x00000000"
 
@@ -32,7 +51,8 @@ class _Hosts:
     """The hosts' logs, by client machine ID and by host."""
 
     def __init__(self, answer: EventsAnswer) -> None:
-        self.logs = ByName(answer.hosts, lambda host: host.host)
+        self.logs = ByName((host.host, host) for host in answer.hosts)
+        self.zone_assumed = answer.zone_assumed
         self.by_id: dict[str, list[Requester]] = {}
         for requester in answer.requesters:
             self.by_id.setdefault(requester.client_machine_id, []).append(requester)
@@ -46,7 +66,7 @@ class _Hosts:
             (abs(_apart(attempt, request)), requester, request)
             for requester in self.requesters(attempt.client_machine_id)
             for request in requester.requests_in_detail
-            if _is_same(attempt, request) and _may_be(request.machine, machine)
+            if _is_same_request(attempt, request) and _may_be(request.machine, machine)
         ]
         if not found:
             return None
@@ -54,11 +74,21 @@ class _Hosts:
         return requester, request
 
     def covering(self, attempt: Attempt) -> HostEvents | None:
-        """The log of the host that was asked, where it holds the time of the attempt."""
-        own = self.logs.get(_without_port(attempt.host))
+        """The log of the host that was asked, where it would hold the request if that had arrived."""
+        own = self.logs.get(attempt.host)
         if own is None or own.first is None or own.last is None:
             return None
-        return own if own.first <= attempt.at <= own.last else None
+        if self.zone_assumed and attempt.client_time is None:
+            return None
+        margin = ZONES if self.zone_assumed else datetime.timedelta()
+        if not margin <= attempt.at - own.first or not margin <= own.last - attempt.at:
+            return None
+        for one in self.requesters(attempt.client_machine_id):
+            kept = one.requests_in_detail
+            # Of an ID with many requests the newest are kept.
+            if one.host == own.host and one.requests > len(kept) and (not kept or attempt.at < kept[0].at + margin):
+                return None
+        return own
 
 
 def _apart(attempt: Attempt, request: HostRequest) -> datetime.timedelta:
@@ -67,55 +97,64 @@ def _apart(attempt: Attempt, request: HostRequest) -> datetime.timedelta:
     return attempt.at - request.at
 
 
-def _is_same(attempt: Attempt, request: HostRequest) -> bool:
+def _is_same_request(attempt: Attempt, request: HostRequest) -> bool:
+    if attempt.activation_id and request.activation_id and attempt.activation_id != request.activation_id:
+        return False
     both = attempt.client_time is not None and request.client_time is not None
     return abs(_apart(attempt, request)) <= (SAME_TIME if both else NEARBY)
 
 
 def _may_be(named: str, machine: str) -> bool:
-    """Whether a name in a host's log can be that of a client; one that is not known may be any."""
-    return not named or not machine or is_same_name(named, machine)
-
-
-def _without_port(host: str) -> str:
-    return host.partition(":")[0]
-
-
-def _short(name: str) -> str:
-    return name.lower().partition(":")[0].partition(".")[0]
+    """Whether a name in a host's log can be that of a client: it means the same, or one of them is not known."""
+    return not named or not machine or is_same(named, machine)
 
 
 def correlate(
     machines: Sequence[Machine], events: EventsAnswer | None, captures: CaptureAnswer | None
 ) -> tuple[Correlation, ...]:
-    """One row a client of the logs or status files whose requests can be followed, sorted by name."""
+    """One row a product of the clients in the logs or status files whose requests can be followed, sorted by name."""
     if events is None:
         return ()
     hosts = _Hosts(events)
     met = _captured(machines, captures)
-    logged = [client for client in events.clients if client.latest]
-    by_log = ByName(logged, lambda client: client.machine)
-    rows = [_from_log(client, hosts, met) for client in logged]
+    rows: list[Correlation] = []
+    logged = []
+    owners = _owners(machines)
+    for client in events.clients:
+        if client.latest:
+            name = client.machine or owners.get(client.latest[-1].client_machine_id, "")
+            logged.append(name)
+            rows.extend(_from_log(client, name, attempt, hosts, met) for attempt in last_attempts(client))
+    by_log = ByName((name, name) for name in logged)
     for machine in machines:
         if by_log.get(machine.name) is None and not machine.is_host:
             rows.extend(_from_status(machine, hosts, met))
-    return tuple(sorted(rows, key=lambda row: (row.client.lower(), row.client_machine_id)))
+    return tuple(sorted(rows, key=lambda row: (row.client.lower(), row.client_machine_id, row.activation_id)))
+
+
+def _owners(machines: Iterable[Machine]) -> dict[str, str]:
+    """Names of machines by client machine ID, where an ID is that of one machine."""
+    found: dict[str, list[str]] = {}
+    for machine in machines:
+        for one in machine.client_machine_ids:
+            found.setdefault(one, []).append(machine.name)
+    return {one: names[0] for one, names in found.items() if len(names) == 1}
 
 
 # ------------------------------------------------------------------------------------------------- clients' logs
 
 
-def _from_log(client: ClientEvents, hosts: _Hosts, met: Mapping[str, str]) -> Correlation:
-    attempt = telling(client.latest)
+def _from_log(client: ClientEvents, name: str, attempt: Attempt, hosts: _Hosts, met: "ByName[str]") -> Correlation:
     met_at = hosts.match(attempt, client.machine)
     covering = hosts.covering(attempt)
     fate, gaps = _fate(attempt, met_at, covering), list(_gaps(client, attempt, met_at, covering, hosts))
     request = None if met_at is None else met_at[1]
     return Correlation(
-        client=client.machine or attempt.client_machine_id,
+        client=name or attempt.client_machine_id,
         fate=fate,
         at=attempt.at,
         client_machine_id=attempt.client_machine_id,
+        activation_id=attempt.activation_id,
         host=attempt.host or ("" if met_at is None else met_at[0].host),
         hresult=attempt.answer if attempt.end is AttemptEnd.NOT_ACTIVATED else attempt.hresult,
         host_hresult="" if request is None else request.hresult,
@@ -123,9 +162,53 @@ def _from_log(client: ClientEvents, hosts: _Hosts, met: Mapping[str, str]) -> Co
         required=attempt.required if attempt.required is not None else None if request is None else request.required,
         attempts=client.attempts,
         requests=sum(one.requests for one in hosts.requesters(attempt.client_machine_id)),
-        captured=met.get(_short(client.machine), ""),
+        captured=met.get(name) or "",
         gaps=tuple(gaps),
     )
+
+
+class _Asked(NamedTuple):
+    """A product's last request, as far as it matters to whether the product is still there."""
+
+    at: datetime.datetime
+    required: int | None
+    served: bool
+
+
+def last_attempts(client: ClientEvents) -> list[Attempt]:
+    """The attempt to tell of, of each product of a client that still asks; by product.
+
+    A machine has one Windows: the one that asked last counts. What failed before Active Directory activated the machine
+    (12308) does not count either.
+    """
+    told = {attempt.activation_id for attempt in client.latest} - {""}
+    only = next(iter(told)) if len(told) == 1 else ""
+    groups: dict[str, list[Attempt]] = {}
+    for attempt in client.latest:
+        groups.setdefault(attempt.activation_id or only, []).append(attempt)
+    asked = {
+        product: _Asked(own[-1].at, own[-1].required, telling(own).end is AttemptEnd.ACTIVATED)
+        for product, own in groups.items()
+    }
+    directory = client.by_directory_last
+    return [
+        telling(own)
+        for product, own in sorted(groups.items())
+        if _still_asks(product, asked) and (directory is None or asked[product].served or own[-1].at > directory)
+    ]
+
+
+def _still_asks(product: str, asked: Mapping[str, _Asked]) -> bool:
+    """Whether a product is not one that another has taken the place of."""
+    own = asked[product]
+    for name, other in asked.items():
+        if name == product or (other.at, name) <= (own.at, product):
+            continue
+        if own.required == other.required == CLIENT_THRESHOLD:
+            return False
+        if not own.served and other.at - own.at > GIVEN_UP:
+            return False
+    return True
 
 
 def telling(latest: Sequence[Attempt]) -> Attempt:
@@ -165,7 +248,7 @@ def _fate(attempt: Attempt, met_at: tuple[Requester, HostRequest] | None, coveri
             if layer in (Layer.CLIENT_KEY, Layer.HOST_KEY, Layer.NOT_KMS):
                 return Fate.NOT_ACTIVATED
     if met_at is not None:
-        return Fate.LOST_BACK if _is_success(met_at[1].hresult) else Fate.REFUSED
+        return Fate.LOST_BACK if not codes.is_failure(met_at[1].hresult) else Fate.REFUSED
     return Fate.LOST_THERE if covering is not None else Fate.NOT_REACHED
 
 
@@ -177,10 +260,6 @@ def _discontent(attempt: Attempt) -> Fate:
     if known is not None and known.layer is Layer.HOST:
         return Fate.REFUSED
     return Fate.NOT_ACTIVATED
-
-
-def _is_success(hresult: str) -> bool:
-    return not hresult or not int(hresult, 16) >> 31
 
 
 def _gaps(
@@ -195,8 +274,8 @@ def _gaps(
         if covering is not None and attempt.end in (AttemptEnd.ACTIVATED, AttemptEnd.NOT_ACTIVATED):
             yield f"the log of {covering.host} lacks the request"
         elif covering is None:
-            own = hosts.logs.get(_without_port(attempt.host))
-            yield "no log of that host" if own is None else f"the log of {own.host} does not reach to that time"
+            own = hosts.logs.get(attempt.host)
+            yield "no log of that host" if own is None else f"the log of {own.host} does not surely hold that time"
     yield from _shared(hosts.requesters(attempt.client_machine_id))
     if len(client.client_machine_ids) > 1:
         yield f"{len(client.client_machine_ids)} client machine IDs in its log"
@@ -213,46 +292,90 @@ def _shared(requesters: Iterable[Requester]) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------- status files
 
 
-def _from_status(machine: Machine, hosts: _Hosts, met: Mapping[str, str]) -> Iterator[Correlation]:
+def _from_status(machine: Machine, hosts: _Hosts, met: "ByName[str]") -> Iterator[Correlation]:
     """A client without a log of its own, by its ID in the hosts' logs."""
     for machine_id in machine.client_machine_ids:
         requesters = hosts.requesters(machine_id)
-        if not requesters:
+        last = _last_requests(machine, requesters)
+        asked = {
+            product: _Asked(request.at, request.required, not codes.is_failure(request.hresult))
+            for product, (_requester, request) in last.items()
+        }
+        for product, (requester, request) in sorted(last.items()):
+            if _still_asks(product, asked):
+                yield Correlation(
+                    client=machine.name,
+                    fate=_fate_of(machine, request),
+                    at=request.at,
+                    client_machine_id=machine_id,
+                    activation_id=product,
+                    host=requester.host,
+                    host_hresult=request.hresult,
+                    required=request.required,
+                    requests=sum(one.requests for one in requesters),
+                    captured=met.get(machine.name) or "",
+                    gaps=(*_shared(requesters), "no log of the client"),
+                )
+
+
+def _last_requests(machine: Machine, requesters: Iterable[Requester]) -> dict[str, tuple[Requester, HostRequest]]:
+    """A machine's last request of each product; of an ID that several share, only those with its own name."""
+    name = "" if machine.named_by.assumed else machine.name
+    last: dict[str, tuple[Requester, HostRequest]] = {}
+    for one in requesters:
+        if one.names > 1 and not name:
             continue
-        last = max(requesters, key=lambda one: (one.last, one.host))
-        licensed = any(product.status == LICENSED for product, _part in machine.products())
-        refused = not _is_success(last.last_hresult)
-        yield Correlation(
-            client=machine.name,
-            fate=Fate.REFUSED if refused else Fate.SUCCEEDED if licensed else Fate.ANSWERED,
-            at=last.last,
-            client_machine_id=machine_id,
-            host=last.host,
-            host_hresult=last.last_hresult,
-            required=max(map(int, last.required), default=None),
-            requests=sum(one.requests for one in requesters),
-            captured=met.get(_short(machine.name), ""),
-            gaps=(*_shared(requesters), "no log of the client"),
-        )
+        for request in one.requests_in_detail or _as_detail(one):
+            named = request.machine if one.names > 1 or request.machine else "".join(one.machines)
+            if (one.names > 1 and not named) or not _may_be(named, name):
+                continue
+            before = last.get(request.activation_id)
+            if before is None or (request.at, one.host) >= (before[1].at, before[0].host):
+                last[request.activation_id] = (one, request)
+    return last
+
+
+def _as_detail(requester: Requester) -> tuple[HostRequest, ...]:
+    """The last request of an ID whose requests were not kept one by one; none where several machines share it."""
+    if requester.names > 1:
+        return ()
+    products = requester.activation_ids
+    return (
+        HostRequest(
+            at=requester.last,
+            hresult=requester.last_hresult,
+            machine="".join(requester.machines),
+            required=greatest(requester.required),
+            activation_id=products[0] if len(products) == 1 else "",
+        ),
+    )
+
+
+def _fate_of(machine: Machine, request: HostRequest) -> Fate:
+    if codes.is_failure(request.hresult):
+        return Fate.REFUSED
+    own = [product for product, _part in machine.products()]
+    same = [product for product in own if product.activation_id.lower() == request.activation_id]
+    licensed = any(product.status == LICENSED for product in (same or own))
+    return Fate.SUCCEEDED if licensed else Fate.ANSWERED
 
 
 # ----------------------------------------------------------------------------------------------------- captures
 
 
-def _captured(machines: Sequence[Machine], answer: CaptureAnswer | None) -> dict[str, str]:
-    """How clients ended in captures, by short name: version 4 has it, else their addresses in status files tell."""
+def _captured(machines: Sequence[Machine], answer: CaptureAnswer | None) -> "ByName[str]":
+    """How clients ended in captures, by name: version 4 has it, else their addresses in status files tell."""
     if answer is None:
-        return {}
+        return ByName(())
     people: People = captured.people_of(answer)
     names = {
         address: machine.name for machine in machines for network in machine.networks() for address in network.addresses
     }
-    met = {}
-    for fate in people.fates:
-        own = [*fate.client.machines, *([names[fate.client.address]] if fate.client.address in names else [])]
-        for name in own:
-            met[_short(name)] = fate.outcome.words
-    return met
+    return ByName(
+        (name, fate.outcome.words)
+        for fate in people.fates
+        for name in (*fate.client.machines, *([names[fate.client.address]] if fate.client.address in names else []))
+    )
 
 
 @functools.lru_cache(maxsize=1)

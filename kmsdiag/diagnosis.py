@@ -504,12 +504,19 @@ def _files_headline(files: CollectedView) -> str:
     """How the machines of the collected files stand."""
     tried = files.activated + files.failed
     more = f" ({files.not_known:,} more: not known)" if files.not_known and tried else ""
+    if files.failed and files.failed == files.renewing:
+        whole = "the only client" if tried == 1 else f"{files.failed:,} of {tried:,} clients"
+        return f"{whole} could not renew, and {'is' if files.failed == 1 else 'are'} activated still{more}"
     if files.failed:
+        if files.renewing:
+            still = "is" if files.renewing == 1 else "are"
+            more = f" ({files.renewing:,} more could not renew, and {still} activated still){more}"
         if tried == 1:
             return f"the only client is not activated{more}"
-        if not files.activated:
+        lapsed = files.failed - files.renewing
+        if lapsed == tried:
             return f"none of {tried:,} clients is activated{more}"
-        return f"{files.failed:,} of {tried:,} clients are not activated{more}"
+        return f"{lapsed:,} of {tried:,} clients {'is' if lapsed == 1 else 'are'} not activated{more}"
     if files.activated:
         return ("the only client is activated" if tried == 1 else f"all {tried:,} clients are activated") + more
     if files.not_known:

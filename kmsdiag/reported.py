@@ -1,28 +1,30 @@
 """Activation paths, faults and figures as clients and hosts report them; :mod:`kmsdiag.path` joins them with the rest.
 
-What a client says of its last attempt (its events, else the output of a tool) decides, and where that is nothing its
-licence state does. A product that Active Directory activated, or whose key never asks a KMS host and is licensed, has
-no part in a path.
+What a client says of the last attempt of each product (its events, else the output of a tool) decides, and where that
+is nothing, or older than what a tool shows, its licence state does. A product that Active Directory activated, or whose
+key never asks a KMS host and is licensed, has no part in a path.
 """
 
+import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from kmsdiag import captured, collected, correlation
-from kmsdiag.collected import ByName, Machine, is_same_name
+from kmsdiag import captured, collected, correlation, products
+from kmsdiag.collected import Machine, Part
 from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge import codes, licences, limits
 from kmsdiag.knowledge.codes import REFUSALS, Layer
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.collected import HostState, PortTest, ProductState
 from kmsdiag.model.correlation import Correlation, Fate
-from kmsdiag.model.events import EventsAnswer
+from kmsdiag.model.events import EventsAnswer, greatest
 from kmsdiag.model.evidence import Evidence, Missing
 from kmsdiag.model.finding import Scalar
 from kmsdiag.model.fix import Fix
+from kmsdiag.model.machine_name import ByName, bare, is_same
 from kmsdiag.model.outcome import Stage, State
 from kmsdiag.model.path import Basis, ClientCode, ClientGroup, Impact, Path, PathState, StageResult
 from kmsdiag.model.target import KMS_PORT, TargetError, join_host_port, parse_host
@@ -38,6 +40,7 @@ class ClientEnd(NamedTuple):
     activate. ``code`` is the HRESULT behind a failure, ``where`` what says so ("its event 12288 says"). ``host`` is the
     target and port that it used or would use. ``outcome`` is a :class:`Fate`, or a word for a state without an attempt.
     ``tool`` is what showed the cause where no attempt did.
+    ``licensed``: the product is activated still, whatever became of its last attempt to renew that.
     """
 
     client: str
@@ -53,6 +56,8 @@ class ClientEnd(NamedTuple):
     channel: str = ""
     kind: str = ""
     tool: str = ""
+    activation_id: str = ""
+    licensed: bool = False
 
 
 class Reported(NamedTuple):
@@ -103,33 +108,63 @@ def report(seen: Evidence, known: Names) -> Reported:
 
 
 def _ends(machines: Sequence[Machine], rows: Iterable[Correlation]) -> Iterator[ClientEnd]:
-    """How every client stands: by its logs, and by its status files."""
-    given = list(rows)
-    by_name = ByName(given, lambda row: row.client)
-    told: set[str] = set()
+    """How every product of every client stands: by its logs, and by its status files."""
+    known = ByName((machine.name, machine) for machine in machines)
+    by_machine: dict[str, list[Correlation]] = {}
+    strangers = []
+    for row in rows:
+        machine = known.get(row.client)
+        if machine is None:
+            strangers.append(row)
+        else:
+            by_machine.setdefault(machine.name, []).append(row)
     for machine in machines:
-        row = by_name.get(machine.name)
-        for product, _part in machine.products():
-            end = _of_product(machine, product, row)
-            if end is not None:
-                told |= {row.client} if row is not None else set()
-                yield end
-    for row in given:
-        if row.client not in told:
-            yield _of_row(row, row.client, "", None)
+        yield from _of_machine(machine, by_machine.get(machine.name, ()))
+    for row in strangers:
+        yield _of_row(row, row.client, "", None)
 
 
-def _short(name: str) -> str:
-    return name.lower().partition(".")[0]
+def _of_machine(machine: Machine, rows: Sequence[Correlation]) -> Iterator[ClientEnd]:
+    """The products of a machine, then those that only its logs tell of."""
+    left = list(rows)
+    every = [product for product, _part in machine.products()]
+    ids = {one.activation_id.lower() for one in every if one.in_use is not None or one.status > 0}
+    for product, part, channel in products.with_key(machine):
+        row = _row_of(product, left)
+        if row is not None:
+            left.remove(row)
+        end = _of_product(machine, product, part, channel, row)
+        if end is not None:
+            yield end
+    for row in left:
+        # A licence without a key, or with one that never asks, is known by its ID: what it asked is of the past.
+        if not row.activation_id or row.activation_id not in ids:
+            yield _of_row(row, machine.name, "", None)
 
 
-def _of_product(machine: Machine, product: ProductState, row: Correlation | None) -> ClientEnd | None:
-    channel = licences.channel_of(product.channel, product.description)
+def _row_of(product: ProductState, rows: Sequence[Correlation]) -> Correlation | None:
+    """What the logs say of a product: by its activation ID; where one of both lacks that, by what it can only be."""
+    own = product.activation_id.lower()
+    for row in rows:
+        if row.activation_id == own:
+            return row
+    office = products.is_office(product)
+    near = [
+        row
+        for row in rows
+        if not (own and row.activation_id) and not (office and row.required == limits.CLIENT_THRESHOLD)
+    ]
+    return near[0] if len(near) == 1 else None
+
+
+def _of_product(
+    machine: Machine, product: ProductState, part: Part, channel: Channel, row: Correlation | None
+) -> ClientEnd | None:
     name = product.name or product.activation_id
-    if product.in_use is False or channel is Channel.HOST or product.host is not None:
+    if channel is Channel.HOST or product.host is not None:
         return None
     if channel not in (Channel.CLIENT, Channel.UNKNOWN):
-        if product.status in (licences.LICENSED, -1) or product.permanent:
+        if product.status not in (licences.UNLICENSED, licences.NOTIFICATION) or product.permanent:
             return None
         return ClientEnd(
             machine.name,
@@ -140,19 +175,36 @@ def _of_product(machine: Machine, product: ProductState, row: Correlation | None
             status=licences.status_words(product.status),
             channel=product.channel or channel.name.lower(),
             kind=channel.value,
+            activation_id=product.activation_id,
         )
     if product.ad_object or product.activation_type == "ad":
         return None
+    if row is None and any(one.state.activation_type == "ad" for one in machine.parts):
+        return None
     host = _host_of(product)
-    if row is not None and row.fate not in (Fate.OPEN, Fate.ANSWERED):
-        return _of_row(row, machine.name, name, host)
-    return _of_status(machine, product, name, host)
+    end = _of_status(machine, product, name, host)
+    if row is not None and row.fate not in (Fate.OPEN, Fate.ANSWERED) and not _is_newer(end, product, part, row):
+        end = _of_row(row, machine.name, name, host)
+    if end is None:
+        return None
+    return end._replace(activation_id=product.activation_id, licensed=product.status == licences.LICENSED)
+
+
+def _is_newer(end: ClientEnd | None, product: ProductState, part: Part, row: Correlation) -> bool:
+    """Whether a file tells of a time after the last attempt in the logs, and something else."""
+    if end is None or end.state in (State.UNKNOWN, row.fate.state) or part.at is None or row.at is None:
+        return False
+    if end.state is State.OK and product.status == licences.LICENSED and not product.result:
+        # A licence stays for 180 days; what is left of them tells when it was had.
+        spent = licences.MINUTES_OF_A_GRANT - product.grace_minutes
+        return product.grace_minutes > 0 and row.at <= part.at - datetime.timedelta(minutes=spent)
+    return row.at <= part.at
 
 
 def _of_status(machine: Machine, product: ProductState, name: str, host: tuple[str, int] | None) -> ClientEnd | None:
     """A client of which no attempt is logged: by what an attempt in the same text showed, else by its licence state."""
     words = licences.status_words(product.status)
-    if product.result and int(product.result, 16) >> 31:
+    if codes.is_failure(product.result):
         meaning = codes.meaning(product.result)
         return ClientEnd(
             machine.name, State.FAIL, "attempt_failed", meaning, name, product.result, "the tool's output", host
@@ -193,10 +245,11 @@ def _of_row(row: Correlation, client: str, product: str, host: tuple[str, int] |
         row.fate.value,
         row.fate.words,
         product,
-        row.hresult if row.hresult and int(row.hresult, 16) >> 31 else row.host_hresult,
+        row.hresult if codes.is_failure(row.hresult) else row.host_hresult,
         where or "event 12288",
         _parsed(row.host) or host,
         row,
+        activation_id=row.activation_id,
     )
 
 
@@ -228,30 +281,22 @@ def _hosts(machines: Iterable[Machine]) -> list[_HostView]:
 
 
 def _place(view: _HostView) -> tuple[str, int]:
-    return (view.machine.name.lower(), view.state.port or KMS_PORT)
+    return (bare(view.machine.name), view.state.port or KMS_PORT)
 
 
 def _is_target(view: _HostView, target: str) -> bool:
-    return is_same_name(view.machine.name, target) and target != NOWHERE
-
-
-_OFFICE_NEED: Final = limits.SERVER_THRESHOLD
-"""Office needs as many as Windows Server does (KMS activation planning)."""
-
-
-def _is_office(product: ProductState) -> bool:
-    office = (licences.OFFICE, licences.OFFICE_2010)
-    return product.application_id.lower() in office or "office" in product.name.lower()
+    return target != NOWHERE and is_same(view.machine.name, target)
 
 
 def _need(view: _HostView, clients: Sequence[ClientEnd], events: EventsAnswer | None) -> int:
     """How many a host has to count before everybody who asks it activates, as far as it is known who asks."""
-    if _is_office(view.product):
-        return _OFFICE_NEED
+    if products.is_office(view.product):
+        # As many as Windows Server needs (KMS activation planning).
+        return limits.SERVER_THRESHOLD
     needs = {end.row.required for end in clients if end.row is not None and end.row.required is not None}
     for host in () if events is None else events.hosts:
-        if is_same_name(host.host, view.machine.name):
-            needs |= {int(need) for need in host.needs}
+        if is_same(host.host, view.machine.name):
+            needs.add(greatest(host.needs) or 0)
     if view.state.required:
         needs.add(view.state.required)
     return max(needs, default=limits.SERVER_THRESHOLD)
@@ -335,24 +380,31 @@ def _key(host: tuple[str, int] | None, names: Names) -> tuple[str, str, int]:
     if (target, port) in names:
         return (names[target, port][0], target, port)
     # Tools may show a short name, and a host's own name has no port in it.
-    near = sorted(place for place in names if _short(place[0]) == _short(target) and "." not in target)
+    near = sorted(place for place in names if is_same(place[0], target))
     return (names[near[0]][0], *near[0]) if len(near) == 1 else (NOWHERE, target, port)
 
 
 def _path(
     key: tuple[str, str, int], ends: Sequence[ClientEnd], views: Sequence[_HostView], events: EventsAnswer | None
 ) -> tuple[Path, list[Fault]]:
-    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, views)]
     states = {end.state for end in ends} - {State.UNKNOWN}
     stages = tuple(_host_stage(view, ends, events) for view in views)
+    told = any(stage.outcome == _COUNT_LOW for stage in stages)
+    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, count_told=told)]
     state, fails_at = PathState.UNKNOWN, None
+    low = any(stage.state is State.FAIL for stage in stages)
+    # A host that counts enough for servers and Office, and not for Windows clients, serves the former.
+    some = any(
+        stage.outcome == _COUNT_LOW and (view.state.count or 0) >= limits.SERVER_THRESHOLD
+        for view, stage in zip(views, stages, strict=True)
+    )
     if states == {State.OK}:
-        state = PathState.OK
+        state = PathState.PARTIAL if low else PathState.OK
     elif states == {State.FAIL}:
         state, fails_at = PathState.FAIL, _stage(faults)
-    elif states:
+    elif states or some:
         state = PathState.PARTIAL
-    elif any(stage.state is State.FAIL for stage in stages):
+    elif low:
         state, fails_at = PathState.FAIL, Stage.HOST
     domain, target, port = key
     return (
@@ -387,6 +439,9 @@ def _groups(ends: Sequence[ClientEnd]) -> tuple[ClientGroup, ...]:
     )
 
 
+_COUNT_LOW: Final = "count_low"
+
+
 def _host_stage(view: _HostView, ends: Sequence[ClientEnd], events: EventsAnswer | None) -> StageResult:
     if view.product.status not in (licences.LICENSED, -1):
         return StageResult(stage=Stage.HOST, state=State.FAIL, outcome="not_activated", note="not activated")
@@ -397,7 +452,7 @@ def _host_stage(view: _HostView, ends: Sequence[ClientEnd], events: EventsAnswer
     need = _need(view, ends, events)
     if count < need:
         note = f"{count} of {need}"
-        return StageResult(stage=Stage.HOST, state=State.FAIL, outcome="count_low", note=note)
+        return StageResult(stage=Stage.HOST, state=State.FAIL, outcome=_COUNT_LOW, note=note)
     return StageResult(stage=Stage.HOST, state=State.OK, outcome="counted", note=f"count {count}")
 
 
@@ -422,14 +477,13 @@ def _host_faults(
         yield Fault(f"host.{stage.outcome}", Stage.HOST, target, args, key, domain, clients=failing, reported=True)
 
 
-def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], views: Sequence[_HostView]) -> Iterator[Fault]:
-    """One fault for each way in which clients of a path ended badly."""
+def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], *, count_told: bool) -> Iterator[Fault]:
+    """One fault for each way in which clients of a path ended badly; ``count_told``: a host's own account has one."""
     groups: dict[tuple[str, str, str], list[ClientEnd]] = {}
     for end in ends:
         if end.state is State.FAIL:
             code = _cause_of(end)
-            if code == "answer.below_threshold" and any(view.state.count is not None for view in views):
-                # The host's own count says it, and better.
+            if code == "answer.below_threshold" and count_told:
                 continue
             groups.setdefault((code, end.code, _kept_apart(code, end)), []).append(end)
     for (code, hresult, _apart), own in sorted(groups.items()):
@@ -453,6 +507,8 @@ def _cause_of(end: ClientEnd) -> str:
             return "tcp.tool_says"
         case "no_name":
             return "srv.tool_says"
+        case Fate.LOST_THERE if (known := codes.find(end.code)) is not None and known.layer is Layer.PATH:
+            return "tcp.client_says"
         case Fate.LOST_THERE | Fate.LOST_BACK:
             return f"request.{end.outcome}"
         case Fate.NOT_REACHED if not end.code:

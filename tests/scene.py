@@ -251,7 +251,13 @@ def _host_log() -> list[Event]:
 
 
 def _served(minute: float, number: int, hresult: str, machine: str) -> Event:
-    return eventsamples.served(minute, number, hresult, machine=machine, host=KMS1)
+    return _of_product(eventsamples.served(minute, number, hresult, machine=machine, host=KMS1), number)
+
+
+def _of_product(event: Event, number: int) -> Event:
+    """The event with the activation ID that the machine's slmgr shows."""
+    own = _sku(4 if number == 4 else 1)
+    return event._replace(values=tuple(value.replace(eventsamples.WINDOWS, own) for value in event.values))
 
 
 def _pc02() -> list[Event]:
@@ -261,7 +267,8 @@ def _pc02() -> list[Event]:
 
 def _asked(minute: float, hresult: str, number: int, machine: str) -> Event:
     host = f"{KMS1}:1688"
-    return eventsamples.asked(minute, hresult, host=host, number=number, machine=f"{machine}.{DOMAIN}")
+    event = eventsamples.asked(minute, hresult, host=host, number=number, machine=f"{machine}.{DOMAIN}")
+    return _of_product(event, number)
 
 
 # ---------------------------------------------------------------------------------------------------- collection
@@ -379,6 +386,7 @@ def files() -> dict[str, bytes]:
         ),
         "pc07/slmgr-dlv.txt": dlv(rest=_DIRECTORY),
         "pc08/slmgr-dlv.txt": dlv(rest=kms_client(CLONE)),
+        "pc08/ipconfig.txt": ipconfig("PC08", "192.0.2.108"),
         "pc09/slmgr-dlv.txt": dlv(rest=kms_client(CLONE)),
         "pc11/ospp-dstatus.txt": _OSPP,
     }

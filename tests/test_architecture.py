@@ -223,6 +223,7 @@ MAY_IMPORT = {
         "kmsdiag.fault",
         "kmsdiag.knowledge",
         "kmsdiag.model",
+        "kmsdiag.products",
     },
     "kmsdiag.reports": {
         "kmsdiag.bundle",

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from kmsdiag.collected import ByName, Machine, NamedBy, is_same_name, machines
+from kmsdiag.collected import Machine, NamedBy, machines
 from kmsdiag.model.answer import KmsOverride
 from kmsdiag.model.collected import CachedHost, MachineState, NetworkState
 from tests.conftest import World
@@ -154,28 +154,3 @@ class TestWhatAMachineIs:
     def test_a_host(self) -> None:
         assert only(World().status("a.txt", host())).is_host
         assert not only(World().status("a.txt", client())).is_host
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("pc17", "PC17", True),
-        ("pc17", "pc17.contoso.example", True),
-        ("pc17.contoso.example.", "PC17.contoso.example", True),
-        ("pc17.contoso.example", "pc17.fabrikam.example", False),
-        ("pc17", "pc18.contoso.example", False),
-        ("10.1.0.8", "10.1.0.9", False),
-    ],
-)
-def test_names_of_one_machine(one: str, other: str, same: bool) -> None:
-    assert is_same_name(one, other) is same
-    assert is_same_name(other, one) is same
-
-
-def test_a_name_finds_its_own_else_the_only_one_that_it_may_mean() -> None:
-    every = ByName(["pc17.a.example", "pc17.b.example", "pc18.a.example", "pc19"], str)
-    assert every.get("PC17.B.example") == "pc17.b.example"
-    assert every.get("pc17") is None
-    assert every.get("pc17.c.example") is None
-    assert every.get("pc18") == "pc18.a.example"
-    assert every.get("pc19.a.example") == "pc19"

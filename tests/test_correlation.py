@@ -3,6 +3,7 @@
 import datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from tests.states import (
     KMS1,
     MINUTE,
     OTHER,
+    SKU,
     SUCCESS,
     attempt,
     client,
@@ -88,7 +90,10 @@ def test_the_host_s_log_of_that_time_lacks_it() -> None:
 def test_a_log_that_does_not_reach_to_that_time_tells_nothing() -> None:
     early = host_log(last=AT - MINUTE)
     row = one(logs(client_log(attempt(SENT)), hosts=(early,)))
-    assert (row.fate, row.gaps) == (Fate.NOT_REACHED, ("the log of kms1.contoso.example does not reach to that time",))
+    assert (row.fate, row.gaps) == (
+        Fate.NOT_REACHED,
+        ("the log of kms1.contoso.example does not surely hold that time",),
+    )
     other = host_log("kms2.contoso.example")
     row = one(logs(client_log(attempt(SENT)), hosts=(other,)))
     assert (row.fate, row.gaps) == (Fate.NOT_REACHED, ("no log of that host",))
@@ -131,6 +136,97 @@ def test_several_hosts_in_one_attempt_are_told_by_the_one_that_got_furthest() ->
     )
     later = attempt(FAILED, hresult="0x800706BA", at=AT + 120 * MINUTE)
     assert one(logs(client_log(refusing, later))).fate is Fate.NOT_REACHED
+
+
+OFFICE = "85dd8b5f-eaa4-4af3-a628-cce9e77c9a03"
+DAY = datetime.timedelta(days=1)
+
+
+def fates(events: EventsAnswer, world: World | None = None) -> dict[str, Fate]:
+    """What became of each product's last request."""
+    machines = () if world is None else collected.machines(world.evidence())
+    return {row.activation_id: row.fate for row in correlate(machines, events, None)}
+
+
+class TestProducts:
+    def test_windows_and_office_each_have_their_own_end(self) -> None:
+        """Both ask at start-up; neither speaks for the other."""
+        office = attempt(FAILED, hresult="0xC004F042", activation_id=OFFICE, required=5, at=AT + MINUTE / 10)
+        assert fates(logs(client_log(attempt(), office))) == {SKU: Fate.SUCCEEDED, OFFICE: Fate.REFUSED}
+
+    def test_a_request_of_office_is_none_of_windows(self) -> None:
+        found = requester(request(activation_id=OFFICE, hresult="0xC004F042"))
+        events = logs(client_log(attempt(SENT)), hosts=(host_log(),), requesters=(found,))
+        assert fates(events) == {SKU: Fate.LOST_THERE}
+
+    def test_another_edition_of_windows_takes_the_place_of_the_first(self) -> None:
+        old = attempt(FAILED, hresult="0xC004F069", activation_id=OTHER)
+        assert fates(logs(client_log(old, attempt(at=AT + MINUTE)))) == {SKU: Fate.SUCCEEDED}
+
+    def test_what_has_not_asked_for_a_day_is_gone(self) -> None:
+        old = attempt(FAILED, hresult="0xC004F042", activation_id=OTHER, required=5)
+        near = attempt(at=AT + DAY / 2, required=5)
+        assert set(fates(logs(client_log(old, near)))) == {SKU, OTHER}
+        assert fates(logs(client_log(old, attempt(at=AT + 2 * DAY, required=5)))) == {SKU: Fate.SUCCEEDED}
+
+    def test_an_attempt_before_active_directory_activated_it_does_not_count(self) -> None:
+        tried = attempt(FAILED, hresult="0x8007232B", host="")
+        directory: dict[str, Any] = {"by_directory": 1, "by_directory_last": AT + MINUTE}
+        assert fates(logs(client_log(tried, **directory))) == {}
+        again = attempt(FAILED, hresult="0x8007232B", host="", at=AT + DAY)
+        assert fates(logs(client_log(tried, again, **directory))) == {SKU: Fate.NO_HOST}
+
+    def test_requests_of_a_client_without_log(self) -> None:
+        asked = (request(activation_id=SKU), request(AT + MINUTE, "0xC004F042", activation_id=OFFICE, required=5))
+        world = World().status("pc17.txt", client())
+        assert fates(logs(requesters=(requester(*asked),)), world) == {SKU: Fate.SUCCEEDED, OFFICE: Fate.REFUSED}
+
+
+def test_a_clone_s_refusal_is_not_that_of_a_client_without_log() -> None:
+    clone = requester(request(), request(AT + MINUTE, "0xC004F06C", machine="pc99.contoso.example"), names=2)
+    world = World().status("pc17.txt", client())
+    row = one(logs(requesters=(clone,)), world)
+    assert (row.fate, row.at, row.gaps[0]) == (Fate.SUCCEEDED, AT, "2 machines share its ID")
+    other = requester(request(machine="pc99.contoso.example", hresult="0xC004F06C"))
+    assert correlate(collected.machines(world.evidence()), logs(requesters=(other,)), None) == ()
+
+
+def test_names_that_begin_alike_are_two_machines() -> None:
+    """Of two domains, or addresses."""
+    for first, second in (("pc1.a.example", "pc1.b.example"), ("10.1.0.7", "10.1.0.8")):
+        tried = attempt(SENT, host=f"{first}:1688")
+        row = one(logs(client_log(tried), hosts=(host_log(second),)))
+        assert (row.fate, row.gaps) == (Fate.NOT_REACHED, ("no log of that host",))
+
+
+def test_a_log_without_names_is_of_the_machine_that_has_its_id() -> None:
+    row = one(logs(client_log(attempt(), machine="")), World().status("pc17.txt", client()))
+    assert row.client == "pc17.contoso.example"
+
+
+def test_times_without_a_zone_do_not_show_that_a_request_is_missing() -> None:
+    tried = attempt(SENT)
+    near = (host_log(),)
+    far = (host_log(first=AT - 2 * DAY, last=AT + 2 * DAY),)
+    assert one(logs(client_log(tried), hosts=near, zone_assumed=True)).fate is Fate.NOT_REACHED
+    assert one(logs(client_log(tried), hosts=far, zone_assumed=True)).fate is Fate.LOST_THERE
+    tried = attempt(SENT, client_time=None)
+    assert one(logs(client_log(tried), hosts=far, zone_assumed=True)).fate is Fate.NOT_REACHED
+
+
+def test_a_request_older_than_those_kept_of_its_id_is_not_missing() -> None:
+    """Of an ID that clones share, the newest 200 requests are kept."""
+    later = msgspec.structs.replace(requester(request(AT + 30 * MINUTE, machine="pc99")), requests=5000, names=40)
+    row = one(logs(client_log(attempt(SENT)), hosts=(host_log(),), requesters=(later,)))
+    assert row.fate is Fate.NOT_REACHED
+
+
+def test_codes_that_could_not_be_read_are_no_failures() -> None:
+    found = requester(request(hresult="unreadable"), hresults={"unreadable": 1}, required={"others": 1})
+    events = logs(client_log(attempt(SENT)), hosts=(host_log(),), requesters=(found,))
+    assert one(events).fate is Fate.LOST_BACK
+    bare = msgspec.structs.replace(found, requests_in_detail=(), last_hresult="unreadable")
+    assert one(logs(requesters=(bare,)), World().status("pc17.txt", client())).required is None
 
 
 def test_gaps_of_a_client_s_own_log() -> None:

@@ -1,5 +1,6 @@
 """Paths, faults and the verdict from what clients and hosts report, alone and joined with all else."""
 
+import datetime
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,6 +134,62 @@ class TestClients:
         world = World().status("a.txt", client()).events(logs(client_log(attempt(FAILED, hresult="0x800706BA"))))
         assert [cause.code for cause in report(world).verdict.causes] == ["tcp.client_says"]
 
+    def test_a_success_after_the_attempt_counts_more(self) -> None:
+        """The licence was had (259,200 - 250,000 minutes before) after the attempt that failed."""
+        old = attempt(FAILED, hresult="0x800706BA", at=AT - datetime.timedelta(minutes=9_300))
+        found = report(World().status("a.txt", client()).events(logs(client_log(old))))
+        assert (found.verdict.state, found.verdict.causes) == (VerdictState.HEALTHY, ())
+
+    def test_a_renewal_that_fails_is_no_lapse(self) -> None:
+        failed = attempt(FAILED, hresult="0x800706BA")
+        found = report(World().status("a.txt", client()).events(logs(client_log(failed))))
+        assert found.verdict.headline == "The only client could not renew, and is activated still."
+        lapsed = client_log(attempt(FAILED, hresult="0x800706BA", client_machine_id=OTHER), machine="pc18")
+        found = report(World().status("a.txt", client()).events(logs(client_log(failed), lapsed)))
+        assert found.verdict.headline == (
+            "1 of 2 clients is not activated (1 more could not renew, and is activated still)."
+        )
+
+    def test_a_licence_that_is_lost_counts_more_than_an_old_success(self) -> None:
+        old = client_log(attempt(at=AT - datetime.timedelta(days=200)))
+        found = report(World().status("a.txt", client(status=5, grace_minutes=0)).events(logs(old)))
+        assert [cause.code for cause in found.verdict.causes] == ["client.not_activated"]
+
+    def test_office_that_fails_leaves_windows_alone(self) -> None:
+        """A host for Windows alone refuses Office: the commonest case of 0xC004F042."""
+        office = attempt(FAILED, hresult="0xC004F042", activation_id=OTHER, required=5)
+        found = report(World().status("a.txt", client()).events(logs(client_log(attempt(), office))))
+        (path,) = found.paths
+        assert path.state is PathState.PARTIAL
+        assert [(group.outcome, group.state) for group in path.clients] == [
+            ("refused", State.FAIL),
+            ("succeeded", State.OK),
+        ]
+        (row,) = found.collected.products if found.collected is not None else ()
+        assert (row.product, row.state) == ("Windows(R), Enterprise edition", State.OK)
+
+    def test_a_client_of_active_directory_that_once_asked_is_no_failure(self) -> None:
+        asked = attempt(FAILED, hresult="0x8007232B", host="")
+        log = client_log(asked, by_directory=3, by_directory_last=AT + datetime.timedelta(days=7))
+        assert report(World().events(logs(log))).paths == ()
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"description": "Windows(R) Operating System, VOLUME_MAK channel", "status": 2},
+            {"vm_host": "hv1", "description": "Windows(R) Operating System, VOLUME_KMSCLIENT channel"},
+            {"in_use": None, "status": 0},
+        ],
+    )
+    def test_what_is_no_kms_failure(self, fields: dict[str, Any]) -> None:
+        found = report(World().status("a.txt", client(**fields)))
+        assert (found.paths, found.verdict.causes) == ((), ())
+
+    def test_a_code_of_the_way_is_said_where_the_host_s_log_lacks_the_request(self) -> None:
+        failed = client_log(attempt(FAILED, hresult="0x800706BA"))
+        found = report(World().events(logs(failed, hosts=(host_log(),))))
+        assert [cause.code for cause in found.verdict.causes] == ["tcp.client_says"]
+
     def test_one_of_two_products(self) -> None:
         office = product(name="Office 16", activation_id="office", status=5, reason="0xC004F056", discovered_host="")
         state = client()
@@ -175,6 +232,17 @@ class TestHosts:
             "host.count_low",
             "KMS host kms1.contoso.example has counted 12, and 25 are needed",
         )
+
+    def test_a_count_that_does_for_servers_is_half_a_fault(self) -> None:
+        world = World().status("a.txt", host(count=12)).events(logs(hosts=(host_log(needs={"5": 8, "25": 1}),)))
+        assert report(world).verdict.state is VerdictState.DEGRADED
+        world = World().status("a.txt", host(count=10)).events(logs(hosts=(host_log(needs={"5": 10}),)))
+        assert report(world).verdict.causes == ()
+
+    def test_a_count_that_rose_since_hides_no_client(self) -> None:
+        low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)
+        world = World().status("a.txt", host(count=50)).events(logs(client_log(low)))
+        assert [cause.code for cause in report(world).verdict.causes] == ["answer.below_threshold"]
 
     def test_what_the_client_says_of_the_count_is_said_once(self) -> None:
         low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)

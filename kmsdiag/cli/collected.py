@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from kmsdiag.cli.bundles import Addition
     from kmsdiag.evidence.collection import Event
+    from kmsdiag.evidence.events import EventAnalysis
     from kmsdiag.model.collected import StatusAnswer
     from kmsdiag.model.request import Status
     from kmsdiag.model.target import GivenFile, Selection, StatusFile
@@ -18,10 +19,14 @@ MOST_BYTES = 64 << 20
 
 
 class Collected(NamedTuple):
-    """What the files came to: evidence, and (label, reason) of those that can't be used."""
+    """What the files came to: evidence, and (label, reason) of those that can't be used.
+
+    ``passed_over`` are those in folders and archives, which nobody named: they matter where nothing else was of use.
+    """
 
     additions: "tuple[Addition, ...]"
     unusable: tuple[tuple[str, str], ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
 
 
 class _Texts(NamedTuple):
@@ -31,6 +36,7 @@ class _Texts(NamedTuple):
     texts: "list[tuple[GivenFile, str]]"
     events: "list[tuple[GivenFile, Sequence[Event]]]"
     unusable: list[tuple[str, str]]
+    passed_over: list[tuple[str, str]]
     interrupted: bool = False
 
 
@@ -52,9 +58,6 @@ def read_collected(
 ) -> Collected:
     """Read files about machines, then event logs, whose requests are kept one by one for the machines of the former."""
     from kmsdiag.cli.bundles import Addition
-    from kmsdiag.cli.captured import reading_progress
-    from kmsdiag.evidence.events import analyse_events
-    from kmsdiag.model.request import EventLogs
 
     found = _texts(texts, collected_at)
     additions = []
@@ -65,21 +68,36 @@ def read_collected(
     # Who pressed Ctrl-C wants to see what there is.
     logs = () if found.interrupted else logs
     if logs or found.texts or found.events:
-        with reading_progress() as progress:
-            analysis = analyse_events(
-                _named_by_folder(logs, found.answers),
-                selection,
-                details=_ids(found.answers.values()),
-                texts=found.texts,
-                collections=found.events,
-                jobs=jobs,
-                progress=progress,
-            )
+        analysis = _events(_named_by_folder(logs, found.answers), selection, found, jobs)
         unusable += analysis.unusable
         if analysis.files:
-            question = EventLogs(files=analysis.files, selection=selection)
-            additions.append(Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted))
-    return Collected(tuple(additions), tuple(unusable))
+            additions.append(_as_addition(analysis, selection))
+    return Collected(tuple(additions), tuple(unusable), tuple(found.passed_over))
+
+
+def _events(logs: "Sequence[Source]", selection: "Selection", found: _Texts, jobs: int) -> "EventAnalysis":
+    """Read event logs, with progress on stderr, and the events that stand in texts."""
+    from kmsdiag.cli.captured import reading_progress
+    from kmsdiag.evidence.events import analyse_events
+
+    with reading_progress() as progress:
+        return analyse_events(
+            logs,
+            selection,
+            details=_ids(found.answers.values()),
+            texts=found.texts,
+            collections=found.events,
+            jobs=jobs,
+            progress=progress,
+        )
+
+
+def _as_addition(analysis: "EventAnalysis", selection: "Selection") -> "Addition":
+    from kmsdiag.cli.bundles import Addition
+    from kmsdiag.model.request import EventLogs
+
+    question = EventLogs(files=analysis.files, selection=selection)
+    return Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted)
 
 
 def _named_by_folder(logs: "Sequence[Source]", answers: "dict[Status, StatusAnswer]") -> "list[Source]":
@@ -116,7 +134,7 @@ def _ids(answers: "Iterable[StatusAnswer]") -> frozenset[str]:
 
 
 def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) -> _Texts:
-    found = _Texts({}, [], [], [])
+    found = _Texts({}, [], [], [], [])
     try:
         for source in sources:
             _take(source, collected_at, found)
@@ -156,8 +174,8 @@ def _take(source: "Source", collected_at: datetime.datetime | None, found: _Text
         found.texts.append((file, status.text))
     if status.events:
         found.events.append((describe(source), status.events))
-    if status.problem and not source.found:
-        found.unusable.append((source.label, status.problem))
+    if status.problem:
+        (found.passed_over if source.found else found.unusable).append((source.label, status.problem))
 
 
 def _file(source: "Source", data: bytes, collected_at: datetime.datetime | None) -> "StatusFile":

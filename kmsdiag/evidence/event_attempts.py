@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from kmsdiag.evidence.escape import ascii_text
 from kmsdiag.evidence.event_choice import Choice
-from kmsdiag.evidence.event_times import moment
+from kmsdiag.evidence.event_times import SECOND, moment
 from kmsdiag.evidence.event_unread import Unread, tally
 from kmsdiag.knowledge import event_fields
 from kmsdiag.knowledge.event_fields import CLIENT_ANSWER, CLIENT_REQUEST, AnswerFields, RequestFields
@@ -93,7 +93,7 @@ class ClientLog:
             self._count(self._attempt(request, answer, unread, last=not ended and request is events[-1]), choice)
         if events:
             self.folded_last = max(events[-1].at, self.folded_last or events[-1].at)
-        self.latest = sorted(self.latest, key=_in_time)[-LATEST:]
+        self.latest = _latest(self.latest)
 
     def _attempt(self, request: Logged, answer: Logged | None, unread: Unread, *, last: bool) -> Attempt | None:
         asked = event_fields.request(request.info)
@@ -135,7 +135,7 @@ class ClientLog:
             mine.update(theirs)
         self.ids |= other.ids
         self.products |= other.products
-        self.latest = sorted([*self.latest, *other.latest], key=_in_time)[-LATEST:]
+        self.latest = _latest([*self.latest, *other.latest])
         self.orphans += other.orphans
         self.folded += other.folded
         self.folded_last = _newest(self.folded_last, other.folded_last)
@@ -152,7 +152,6 @@ class ClientLog:
         own = choice.client(self.machine) and not choice.hosts
         if not (self.folded or own):
             return None
-        latest = self.latest[-LATEST:]
         return ClientEvents(
             machine=self.machine,
             attempts=self.folded,
@@ -163,12 +162,24 @@ class ClientLog:
             hosts=dict(sorted(self.hosts.items())),
             client_machine_ids=tuple(sorted(self.ids)),
             activation_ids=tuple(sorted(self.products)),
-            latest=tuple(latest),
+            latest=tuple(self.latest),
             failures=dict(sorted(self.failures.items())),
             by_directory=self.by_directory,
             by_directory_last=None if self.by_directory_last is None else moment(self.by_directory_last),
             orphans=self.orphans,
         )
+
+
+def _latest(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """The newest attempts, oldest first, and the last one of each product.
+
+    One product that fails asks often, and would push out another that renews once a week.
+    """
+    ordered = sorted(attempts, key=_in_time)
+    products: dict[str, Attempt] = {attempt.activation_id: attempt for attempt in ordered[:-LATEST]}
+    for attempt in ordered[-LATEST:]:
+        products.pop(attempt.activation_id, None)
+    return [*sorted(products.values(), key=_in_time)[-IDS:], *ordered[-LATEST:]]
 
 
 def _newest(*times: int | None) -> int | None:
@@ -194,21 +205,49 @@ def _each_once(files: dict[int, list[Logged]]) -> Iterable[Logged]:
     return [event for found in best.values() for event in found]
 
 
+TOGETHER: Final = 10 * SECOND
+"""Requests of two products that are closer are waiting for answers at the same time."""
+
+
 def _pairs(events: Sequence[Logged]) -> Iterable[tuple[Logged | None, Logged | None]]:
-    """Each request with the answer before the next request; an answer without one alone. A failed one has none."""
+    """Each request with the answer before the next request; an answer without one alone. A failed one has none.
+
+    An answer does not tell its product. Where Windows and Office ask at once and two answers come after both requests,
+    they are taken in the order of the requests.
+    """
     request: Logged | None = None
     answer: Logged | None = None
+    before: Logged | None = None
+    """A request of another product, just before this one, that waits for its answer too."""
     for event in events:
         if event.number == CLIENT_REQUEST:
-            if request is not None:
+            if before is not None:
+                yield before, None
+            before = None
+            if request is not None and answer is None and _waits_beside(request, event):
+                before = request
+            elif request is not None:
                 yield request, answer
             request, answer = event, None
+        elif before is not None and answer is not None:
+            yield before, answer
+            before, answer = None, event
         elif request is None or answer is not None or _failed(request):
             yield None, event
         else:
             answer = event
+    if before is not None:
+        yield before, None
     if request is not None:
         yield request, answer
+
+
+def _waits_beside(request: Logged, later: Logged) -> bool:
+    """Whether a request waits for its answer while another product's is sent."""
+    if later.at - request.at > TOGETHER or _failed(request):
+        return False
+    own, other = event_fields.request(request.info), event_fields.request(later.info)
+    return own is not None and other is not None and own.activation_id != other.activation_id
 
 
 def _failed(request: Logged) -> bool:

@@ -127,6 +127,11 @@ def canonical(text: str) -> str | None:
     return None
 
 
+def is_failure(code: str) -> bool:
+    """Whether it is a code of a failure: what is no code is none."""
+    return int(canonical(code) or "0", 16) >> 31 == 1
+
+
 def find(code: str) -> ErrorCode | None:
     """What is known of a code in any spelling, or by its name."""
     return CODES.get(canonical(code) or "") or _BY_NAME.get(code.strip().upper())

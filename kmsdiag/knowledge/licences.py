@@ -18,6 +18,7 @@ STATUS: Final = (
 )
 """LicenseStatus 0 to 6, in words."""
 
+UNLICENSED: Final = 0
 LICENSED: Final = 1
 NOTIFICATION: Final = 5
 GRACE: Final = (2, 3, 4, 6)

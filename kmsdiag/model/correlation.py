@@ -1,4 +1,4 @@
-"""What client and host say about the same request, side by side: one row a client."""
+"""What client and host say about the same request, side by side: one row a product of a client."""
 
 import datetime
 from enum import StrEnum
@@ -57,9 +57,10 @@ _WORDS = {
 
 
 class Correlation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One client, and what both sides say about its last attempt.
+    """One product of a client, and what both sides say about its last attempt.
 
-    ``client`` is its name, else its client machine ID. ``host`` is as the client logged it, else the host's own name.
+    ``client`` is the machine's name, else its client machine ID; ``activation_id`` the product, "" where it is not
+    told. ``host`` is as the client logged it, else the host's own name.
     ``hresult`` is the client's (12288, or 12289 where it was not content), ``host_hresult`` the host's (12290).
     ``attempts`` counts the client's in its log, ``requests`` those of its ID in the hosts' logs. ``captured`` says how
     the same client ended in packet captures. ``gaps`` are what makes this less than certain: logs that do not cover the
@@ -70,6 +71,7 @@ class Correlation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     fate: Fate
     at: datetime.datetime | None = None
     client_machine_id: str = ""
+    activation_id: str = ""
     host: str = ""
     hresult: str = ""
     host_hresult: str = ""

@@ -60,8 +60,8 @@ class ClientEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     ``ends`` counts attempts by :class:`AttemptEnd`, ``hresults`` the requests' codes, ``hosts`` requests by
     ``name:port``, ``failures`` events 8198 and failed attempts of the rules engine (8233) by their HRESULT. ``latest``
-    are the newest attempts, at most 50, oldest first. ``by_directory`` counts activations by Active Directory (12308),
-    ``orphans`` answers (12289) without request.
+    are the newest attempts, at most 50, and the last one of each product (at most 64), oldest first. ``by_directory``
+    counts activations by Active Directory (12308), ``orphans`` answers (12289) without request.
     """
 
     machine: str
@@ -114,6 +114,11 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     virtual: bool | None = None
     last_hresult: str = ""
     requests_in_detail: tuple[HostRequest, ...] = ()
+
+
+def greatest(needs: Mapping[str, int]) -> int | None:
+    """The greatest N of counts by N; None where none is a number (what is too much to count is under "others")."""
+    return max((int(need) for need in needs if need.isdecimal()), default=None)
 
 
 class Publishing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -232,13 +232,15 @@ class StatusFileRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class CollectedView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What files that others collected show, as tables.
 
-    ``activated``, ``failed`` and ``not_known`` count client machines by how they stand. ``correlations`` are what
-    client and host logged of the same request. ``noise`` counts events, by ID, that say nothing about KMS.
+    ``activated``, ``failed`` and ``not_known`` count client machines by how they stand, ``renewing`` those of
+    ``failed`` that are activated still. ``correlations`` are what client and host logged of the same request.
+    ``noise`` counts events, by ID, that say nothing about KMS.
     """
 
     activated: int
     failed: int
     not_known: int
+    renewing: int = 0
     products: tuple[ProductRow, ...] = ()
     hosts: tuple[HostRow, ...] = ()
     correlations: tuple[Correlation, ...] = ()

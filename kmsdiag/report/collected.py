@@ -1,7 +1,8 @@
 """Tables about files that others collected, the same for text and Markdown: both sides of requests, clients, hosts."""
 
 import datetime
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from kmsdiag.captured import span
 from kmsdiag.model.correlation import Correlation
@@ -21,7 +22,7 @@ def tables(view: CollectedView) -> Iterator[Table]:
     rows = sorted(view.correlations, key=lambda row: _RANK[row.fate.state])
     products = sorted(view.products, key=lambda row: _RANK[row.state])
     for title, headers, cells in (
-        ("Both sides of each client's last request", _CORRELATED, map(_correlated, rows)),
+        ("Both sides of each client's last request", _CORRELATED, _correlations(rows)),
         ("Products on the machines", _PRODUCTS, map(_product, products)),
         ("KMS hosts by their own account", _HOSTS, map(_host, view.hosts)),
         ("Files about machines", _FILES, map(_file, view.files)),
@@ -63,10 +64,17 @@ _FILES = ("file", "what it is", "machine", "to note")
 _LOGS = ("log", "format", "records", "used", "from (UTC)", "until (UTC)", "to note")
 
 
+def _correlations(rows: Sequence[Correlation]) -> Iterator[tuple[str, ...]]:
+    """One row a client, or one a product where it has several."""
+    several = Counter(row.client for row in rows)
+    for row in rows:
+        product = f" ({row.activation_id})" if several[row.client] > 1 and row.activation_id else ""
+        yield (row.client + product, *_correlated(row))
+
+
 def _correlated(row: Correlation) -> tuple[str, ...]:
     count = "" if row.count is None else f"{row.count}"
     return (
-        row.client,
         row.fate.words,
         _time(row.at),
         row.host,
