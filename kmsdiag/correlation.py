@@ -86,7 +86,7 @@ class _Hosts:
         for one in self.requesters(attempt.client_machine_id):
             kept = one.requests_in_detail
             # Of an ID with many requests the newest are kept.
-            if one.host == own.host and one.requests > len(kept) and (not kept or attempt.at < kept[0].at + margin):
+            if one.host == own.host and one.requests > len(kept) and (not kept or attempt.at - kept[0].at < margin):
                 return None
         return own
 

@@ -171,7 +171,7 @@ class TestProducts:
 
     def test_an_attempt_before_active_directory_activated_it_does_not_count(self) -> None:
         tried = attempt(FAILED, hresult="0x8007232B", host="")
-        directory = {"by_directory": 1, "by_directory_last": AT + MINUTE}
+        directory: dict[str, Any] = {"by_directory": 1, "by_directory_last": AT + MINUTE}
         assert fates(logs(client_log(tried, **directory))) == {}
         again = attempt(FAILED, hresult="0x8007232B", host="", at=AT + DAY)
         assert fates(logs(client_log(tried, again, **directory))) == {SKU: Fate.NO_HOST}
