@@ -117,7 +117,7 @@ META = CheckMeta(
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "None of the machines in the files is a KMS host."),
     },
-    tags=frozenset({"files", "host"}),
+    tags=frozenset({"files", "host", "path"}),
     since="0.1",
     references=(
         "Microsoft: KMS activation planning",

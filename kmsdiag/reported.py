@@ -485,9 +485,9 @@ def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[Cl
     }
     if domain != NOWHERE:
         args.update(zone=domain, name=f"_vlmcs._tcp.{domain}")
-    if first.row is not None:
-        args["count"] = "an unknown number" if first.row.count is None else first.row.count
-        args["required"] = "more" if first.row.required is None else first.row.required
+    count, required = (None, None) if first.row is None else (first.row.count, first.row.required)
+    args["count"] = "an unknown number" if count is None else count
+    args["required"] = "25 (5 for servers and Office)" if required is None else required
     clients = tuple(dict.fromkeys(end.client for end in ends))
     shown = ClientCode(hresult, Basis.OBSERVED) if hresult else None
     on_screen = code.startswith("client.") or first.where == "the tool's output"

@@ -158,6 +158,7 @@ MAY_IMPORT = {
         "kmsdiag.knowledge",
         "kmsdiag.model",
         "kmsdiag.plan",
+        "kmsdiag.products",
     },
     "kmsdiag.grouping": {"kmsdiag.collected", "kmsdiag.model"},
     "kmsdiag.knowledge": {"kmsdiag.knowledge", "kmsdiag.model"},

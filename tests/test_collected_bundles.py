@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kmsdiag import diagnosis
 from kmsdiag.bundle import Bundle, BundleError, decode, encode, make_facts
-from kmsdiag.model.collected import MachineState, StatusAnswer
+from kmsdiag.model.collected import MachineState
 from kmsdiag.model.events import AttemptEnd, ClientEvents, EventsAnswer, HostEvents, Requester
 from kmsdiag.model.finding import Status
 from kmsdiag.registry import discover

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kmsdiag.knowledge.codes import CODES, is_failure
 from kmsdiag.knowledge.reported_causes import REPORTED
 from kmsdiag.model.collected import MachineState, NetworkState, ToolLookup
 from kmsdiag.model.events import AttemptEnd
@@ -83,6 +84,25 @@ def test_each_cause_is_said_in_words_that_can_be_read(code: str, world: World) -
     assert cause.fixes
     assert not cause.headline.endswith(".")
     assert cause.text.endswith(".")
+
+
+@pytest.mark.parametrize("hresult", sorted(CODES))
+def test_every_code_on_a_screen_and_in_a_log_becomes_a_cause(hresult: str) -> None:
+    """With nothing else given: slmgr /ato in a file, 12288 in a log."""
+    if is_failure(hresult):
+        for world in (
+            World().status("a.txt", client(status=5, result=hresult, override_host="")),
+            World().events(logs(client_log(attempt(FAILED, hresult=hresult)))),
+        ):
+            (cause,) = report(world).verdict.causes
+            assert "{" not in cause.headline + cause.text
+
+
+def test_too_low_a_count_on_the_screen_alone() -> None:
+    (cause,) = report(World().status("a.txt", client(status=5, result="0xC004F038"))).verdict.causes
+    assert cause.headline == (
+        "kms1.contoso.example has too low a count: an unknown number of 25 (5 for servers and Office)"
+    )
 
 
 def test_a_refusal_is_the_same_cause_as_in_captures() -> None:
