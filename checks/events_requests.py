@@ -113,7 +113,7 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     directory = [client.machine for client in answer.clients if client.by_directory]
     if directory:
         yield say("directory", because, clients=who(directory))
-    if not told and not directory:
+    if not groups and not directory:
         yield say("nothing", because)
 
 

@@ -28,10 +28,12 @@ def view(seen: Evidence, ends: Sequence[ClientEnd]) -> CollectedView | None:
     events = collected.events_of(seen)
     captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
     states = _states(ends)
+    served = {end.client for end in ends if end.state is State.OK}
     lapsed = {end.client for end in ends if end.state is State.FAIL and not end.licensed}
     return CollectedView(
         activated=sum(state is State.OK for state in states.values()),
         failed=sum(state is State.FAIL for state in states.values()),
+        partly=sum(state is State.FAIL and client in served for client, state in states.items()),
         renewing=sum(state is State.FAIL and client not in lapsed for client, state in states.items()),
         not_known=sum(state is State.UNKNOWN for state in states.values()),
         products=tuple(_product_rows(machines, ends)),

@@ -7,7 +7,7 @@ key never asks a KMS host and is licensed, has no part in a path.
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kmsdiag import captured, collected, correlation, products
@@ -224,7 +224,7 @@ def _of_row(row: Correlation, client: str, product: str, host: tuple[str, int] |
         row.fate.value,
         row.fate.words,
         product,
-        row.hresult if codes.is_failure(row.hresult) else row.host_hresult,
+        next(filter(codes.is_failure, (row.hresult, row.host_hresult)), ""),
         where or "event 12288",
         _parsed(row.host) or host,
         row,
@@ -314,8 +314,6 @@ def _path(
 ) -> tuple[Path, list[Fault]]:
     states = {end.state for end in ends} - {State.UNKNOWN}
     stages = tuple(_host_stage(view, ends, events) for view in views)
-    told = any(stage.outcome == _COUNT_LOW for stage in stages)
-    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, count_told=told)]
     state, fails_at = PathState.UNKNOWN, None
     low = any(stage.state is State.FAIL for stage in stages)
     # A host that counts enough for servers and Office, and not for Windows clients, serves the former.
@@ -323,6 +321,11 @@ def _path(
         stage.outcome == _COUNT_LOW and (view.state.count or 0) >= limits.SERVER_THRESHOLD
         for view, stage in zip(views, stages, strict=True)
     )
+    told = {"answer.below_threshold"} if any(stage.outcome == _COUNT_LOW for stage in stages) else set()
+    if low and not some and all(stage.state is State.FAIL for stage in stages):
+        # Not activated, without an attempt that tells why: the host that they use tells.
+        told.add("client.not_activated")
+    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, told)]
     if states == {State.OK}:
         state = PathState.PARTIAL if low else PathState.OK
     elif states == {State.FAIL}:
@@ -402,13 +405,13 @@ def _host_faults(
         yield Fault(f"host.{stage.outcome}", Stage.HOST, target, args, key, domain, clients=failing, reported=True)
 
 
-def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], *, count_told: bool) -> Iterator[Fault]:
-    """One fault for each way in which clients of a path ended badly; ``count_told``: a host's own account has one."""
+def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], told: Container[str]) -> Iterator[Fault]:
+    """One fault for each way in which clients of a path ended badly, but for what a host's own account has ``told``."""
     groups: dict[tuple[str, str, str], list[ClientEnd]] = {}
     for end in ends:
         if end.state is State.FAIL:
             code = _cause_of(end)
-            if code == "answer.below_threshold" and count_told:
+            if code in told:
                 continue
             groups.setdefault((code, end.code, _kept_apart(code, end)), []).append(end)
     for (code, hresult, _apart), own in sorted(groups.items()):

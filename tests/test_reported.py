@@ -174,6 +174,7 @@ class TestClients:
         """A host for Windows alone refuses Office: the commonest case of 0xC004F042."""
         office = attempt(FAILED, hresult="0xC004F042", activation_id=OTHER, required=5)
         found = report(World().status("a.txt", client()).events(logs(client_log(attempt(), office))))
+        assert found.verdict.headline == "The only client is not activated (1 with another product that is)."
         (path,) = found.paths
         assert path.state is PathState.PARTIAL
         assert [(group.outcome, group.state) for group in path.clients] == [
@@ -211,7 +212,7 @@ class TestClients:
         machine = MachineState(name=state.name, products=(*state.products, office), collected_at=AT)
         found = report(World().status("a.txt", machine))
         assert found.verdict.state is VerdictState.DEGRADED
-        assert found.verdict.headline == "The only client is not activated."
+        assert found.verdict.headline == "The only client is not activated (1 with another product that is)."
 
     def test_many_clients_are_one_cause(self) -> None:
         clients = [client(f"pc{n}", status=5, reason="0xC004F056") for n in range(5)]
@@ -258,6 +259,17 @@ class TestHosts:
         low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)
         world = World().status("a.txt", host(count=50)).events(logs(client_log(low)))
         assert [cause.code for cause in report(world).verdict.causes] == ["answer.below_threshold"]
+
+    def test_a_low_count_is_why_its_clients_are_not_activated(self) -> None:
+        world = World().status("a.txt", host(count=3)).status("b.txt", client(status=5))
+        assert [cause.code for cause in report(world).verdict.causes] == ["host.count_low"]
+
+    def test_a_host_s_success_is_no_code_of_a_client(self) -> None:
+        """12289 with flag 0 and a count that would do, beside a 12290 with 0x0."""
+        tried = client_log(attempt(AttemptEnd.NOT_ACTIVATED))
+        events = logs(tried, hosts=(host_log(),), requesters=(requester(request()),))
+        (cause,) = report(World().events(events)).verdict.causes
+        assert cause.code == "answer.not_accepted"
 
     def test_what_the_client_says_of_the_count_is_said_once(self) -> None:
         low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)
