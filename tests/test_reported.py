@@ -226,6 +226,12 @@ class TestClients:
         (impact,) = found.verdict.impact
         assert (impact.fails, impact.clients, impact.basis) == (0.8333, 6, Basis.OBSERVED)
 
+    def test_a_folder_called_as_a_machine_is_that_machine(self) -> None:
+        world = World().status("a.txt", client()).status("b.txt", client(""), folder="PC17")
+        found = world.report()
+        assert found.verdict.headline == "The only client is activated."
+        assert "client_identity.shared" not in {one.code for view in found.results for one in view.findings}
+
     def test_an_override_leads_to_its_host(self) -> None:
         state = client(override_host="kms-old.contoso.example", override_port=1689, discovered_host="")
         (path,) = report(World().status("a.txt", state)).paths
