@@ -83,7 +83,7 @@ def report(seen: Evidence, known: Names) -> Reported:
     captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
     rows = correlation.rows(machines, events, captures)
     names = _with_lookups(known, machines)
-    ends = list(_ends(machines, rows))
+    ends = list(_ends(machines, rows, events))
     hosts = _hosts(machines)
     paths: list[Path] = []
     faults: list[Fault] = []
@@ -103,8 +103,14 @@ def report(seen: Evidence, known: Names) -> Reported:
 # ------------------------------------------------------------------------------------------------------ clients
 
 
-def _ends(machines: Sequence[Machine], rows: Iterable[Correlation]) -> Iterator[ClientEnd]:
+def _ends(machines: Sequence[Machine], rows: Iterable[Correlation], events: EventsAnswer | None) -> Iterator[ClientEnd]:
     """How every product of every client stands: by its logs, and by its status files."""
+    for client in () if events is None else events.clients:
+        codes_shown = [code for code in client.failures if _is_of_kms(code)]
+        if codes_shown and not (client.latest or client.by_directory):
+            # What a user saw some time, without an attempt: that it is a client, and no more.
+            words = f"event 8198 has {codes_shown[0]}"
+            yield ClientEnd(client.machine, State.UNKNOWN, "on_screen", words)
     known = ByName((machine.name, machine) for machine in machines)
     by_machine: dict[str, list[Correlation]] = {}
     strangers = []
@@ -118,6 +124,11 @@ def _ends(machines: Sequence[Machine], rows: Iterable[Correlation]) -> Iterator[
         yield from _of_machine(machine, by_machine.get(machine.name, ()))
     for row in strangers:
         yield _of_row(row, row.client, "", None)
+
+
+def _is_of_kms(code: str) -> bool:
+    known = codes.find(code)
+    return known is not None and known.layer is not Layer.NOT_KMS
 
 
 def _of_machine(machine: Machine, rows: Sequence[Correlation]) -> Iterator[ClientEnd]:
@@ -316,13 +327,14 @@ def _path(
     stages = tuple(_host_stage(view, ends, events) for view in views)
     state, fails_at = PathState.UNKNOWN, None
     low = any(stage.state is State.FAIL for stage in stages)
-    # A host that counts enough for servers and Office, and not for Windows clients, serves the former.
+    # A host that counts enough for servers and Office, and not for Windows clients, serves the former; one may have an
+    # Office key that serves nobody beside a Windows key that does.
     some = any(
-        stage.outcome == _COUNT_LOW and (view.state.count or 0) >= limits.SERVER_THRESHOLD
+        stage.state is State.OK or (stage.outcome == _COUNT_LOW and (view.state.count or 0) >= limits.SERVER_THRESHOLD)
         for view, stage in zip(views, stages, strict=True)
     )
     told = {"answer.below_threshold"} if any(stage.outcome == _COUNT_LOW for stage in stages) else set()
-    if low and not some and all(stage.state is State.FAIL for stage in stages):
+    if low and not some:
         # Not activated, without an attempt that tells why: the host that they use tells.
         told.add("client.not_activated")
     faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, told)]
@@ -330,7 +342,7 @@ def _path(
         state = PathState.PARTIAL if low else PathState.OK
     elif states == {State.FAIL}:
         state, fails_at = PathState.FAIL, _stage(faults)
-    elif states or some:
+    elif states or (low and some):
         state = PathState.PARTIAL
     elif low:
         state, fails_at = PathState.FAIL, Stage.HOST

@@ -8,8 +8,8 @@ import pytest
 
 from kmsdiag.knowledge.codes import CODES, is_failure
 from kmsdiag.knowledge.reported_causes import REPORTED
-from kmsdiag.model.collected import MachineState, NetworkState, ToolLookup
-from kmsdiag.model.events import AttemptEnd
+from kmsdiag.model.collected import HostState, MachineState, NetworkState, ToolLookup
+from kmsdiag.model.events import AttemptEnd, ClientEvents
 from kmsdiag.model.outcome import DnsOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Basis, PathState, VerdictState
 from kmsdiag.model.report import Report
@@ -165,6 +165,15 @@ class TestClients:
             "1 of 2 clients is not activated (1 more could not renew, and is activated still)."
         )
 
+    def test_a_code_on_the_screen_alone_shows_a_client(self) -> None:
+        """8198 without 12288: how it stands is not known. 0x80072EE7 is not about KMS."""
+        seen = ClientEvents(machine="pc17", failures={"0xC004F074": 4})
+        assert report(World().events(logs(seen))).verdict.headline == "Of 1 client nothing tells whether it activates."
+        other = ClientEvents(machine="pc17", failures={"0x80072EE7": 4, "unreadable": 1})
+        assert report(World().events(logs(other))).paths == ()
+        found = report(World().status("a.txt", client("pc17")).events(logs(seen)))
+        assert found.verdict.headline == "The only client is activated."
+
     def test_a_licence_that_is_lost_counts_more_than_an_old_success(self) -> None:
         old = client_log(attempt(at=AT - datetime.timedelta(days=200)))
         found = report(World().status("a.txt", client(status=5, grace_minutes=0)).events(logs(old)))
@@ -260,6 +269,14 @@ class TestHosts:
         assert report(world).verdict.state is VerdictState.DEGRADED
         world = World().status("a.txt", host(count=10)).events(logs(hosts=(host_log(needs={"5": 10}),)))
         assert report(world).verdict.causes == ()
+
+    def test_an_office_key_that_serves_nobody_leaves_windows_alone(self) -> None:
+        windows = host(count=50)
+        key = windows.products[0]
+        office = type(key)(name="Office 21, KMSHost edition", activation_id="x", status=1, host=HostState(count=2))
+        both = MachineState(name=KMS1, products=(key, office))
+        found = report(World().status("a.txt", both))
+        assert (found.verdict.state, found.paths[0].state) == (VerdictState.DEGRADED, PathState.PARTIAL)
 
     def test_a_count_that_rose_since_hides_no_client(self) -> None:
         low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)
