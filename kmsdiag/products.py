@@ -7,6 +7,7 @@ from kmsdiag.collected import Machine, Part
 from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.collected import ProductState
+from kmsdiag.model.machine_name import is_same
 from kmsdiag.model.target import as_address
 
 _OFFICE = (licences.OFFICE, licences.OFFICE_2010)
@@ -65,12 +66,10 @@ def hosts(machine: Machine) -> list[tuple[ProductState, Part]]:
 def is_named(machine: Machine, host: str) -> bool:
     """Whether a host's name or address means this machine; a short name means any machine of that name."""
     name = host.strip("[]").lower().removesuffix(".")
-    if as_address(name) is not None:
-        return any(as_address(one) == as_address(name) for network in machine.networks() for one in network.addresses)
-    own = machine.name.lower().removesuffix(".")
-    if "." in name and "." in own:
-        return name == own
-    return name.partition(".")[0] == own.partition(".")[0]
+    address = as_address(name)
+    if address is not None and any(as_address(one) == address for own in machine.networks() for one in own.addresses):
+        return True
+    return is_same(name, machine.name)
 
 
 def uses(machine: Machine) -> list[str]:

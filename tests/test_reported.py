@@ -241,6 +241,15 @@ class TestClients:
         assert found.verdict.headline == "The only client is activated."
         assert "client_identity.shared" not in {one.code for view in found.results for one in view.findings}
 
+    def test_licences_without_a_key_are_no_products(self) -> None:
+        """ospp.vbs /dstatusall lists dozens of them."""
+        listed = [product(name=f"Office {n}", activation_id=f"{n}", status=0, in_use=None) for n in range(30)]
+        machine = MachineState(name="pc17", products=(product(), *listed), collected_at=AT)
+        found = report(World().status("a.txt", machine))
+        assert found.verdict.headline == "The only client is activated."
+        assert found.collected is not None
+        assert len(found.collected.products) == 1
+
     def test_an_override_leads_to_its_host(self) -> None:
         state = client(override_host="kms-old.contoso.example", override_port=1689, discovered_host="")
         (path,) = report(World().status("a.txt", state)).paths
