@@ -89,7 +89,7 @@ def report(seen: Evidence, known: Names) -> Reported:
     faults: list[Fault] = []
     ways: dict[tuple[str, str, int], list[ClientEnd]] = {}
     for end in ends:
-        ways.setdefault(_key(end.host, names), []).append(end)
+        ways.setdefault(_key(_called(end.host, hosts, names), names), []).append(end)
     for view in hosts:
         ways.setdefault(_key(_place(view), names), [])
     for key, own in sorted(ways.items()):
@@ -272,6 +272,14 @@ def _hosts(machines: Iterable[Machine]) -> list[_HostView]:
 
 def _place(view: _HostView) -> tuple[str, int]:
     return (bare(view.machine.name), view.state.port or KMS_PORT)
+
+
+def _called(host: tuple[str, int] | None, hosts: Sequence[_HostView], names: Names) -> tuple[str, int] | None:
+    """A client's host by the name of its machine in the files: a client may use a short name or an address."""
+    if host is None or host in names:
+        return host
+    own = {bare(view.machine.name) for view in hosts if products.is_named(view.machine, host[0])}
+    return (own.pop(), host[1]) if len(own) == 1 else host
 
 
 def _is_target(view: _HostView, target: str) -> bool:

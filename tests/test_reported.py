@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from kmsdiag.knowledge.codes import CODES, is_failure
@@ -278,6 +279,14 @@ class TestHosts:
         assert report(world).verdict.state is VerdictState.DEGRADED
         world = World().status("a.txt", host(count=10)).events(logs(hosts=(host_log(needs={"5": 10}),)))
         assert report(world).verdict.causes == ()
+
+    @pytest.mark.parametrize("spelt", ["kms1", "KMS1.contoso.example", "10.1.0.8"])
+    def test_a_host_by_any_of_its_names_is_one(self, spelt: str) -> None:
+        state = msgspec.structs.replace(host(count=2), network=NetworkState(addresses=("10.1.0.8",)))
+        asks = client(status=5, override_host=spelt, discovered_host="")
+        found = report(World().status("a.txt", state).status("b.txt", asks))
+        assert [path.target for path in found.paths] == [KMS1]
+        assert [cause.code for cause in found.verdict.causes] == ["host.count_low"]
 
     def test_an_office_key_that_serves_nobody_leaves_windows_alone(self) -> None:
         windows = host(count=50)
