@@ -356,8 +356,15 @@ class TestJoined:
 
     def test_works_from_here_and_not_for_the_client(self) -> None:
         found = report(self.live(TcpOutcome.OPEN).events(logs(client_log(attempt(FAILED, hresult="0x800706BA")))))
+        assert found.verdict.state is VerdictState.DEGRADED
+        assert found.paths[0].state is PathState.PARTIAL
         assert found.paths[0].note == "it works from here; by their own account 1 of 1 client do not get there"
         assert found.verdict.headline.endswith("; by their own account the only client is not activated.")
+
+    def test_a_client_s_own_fault_is_not_the_way_s(self) -> None:
+        found = report(self.live(TcpOutcome.OPEN).events(logs(client_log(attempt(FAILED, hresult="0xC004F069")))))
+        assert (found.paths[0].state, found.verdict.state) == (PathState.PARTIAL, VerdictState.DEGRADED)
+        assert [cause.code for cause in found.verdict.causes] == ["client.key"]
 
     def test_fails_from_here_and_activated_the_client(self) -> None:
         found = report(self.live(TcpOutcome.TIMEOUT).status("a.txt", client()))
