@@ -17,6 +17,7 @@ from kmsdiag.knowledge import codes
 from kmsdiag.model.correlation import Correlation, Fate
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
+from kmsdiag.model.outcome import State
 from kmsdiag.model.request import Request
 from kmsdiag.model.target import Subject
 
@@ -31,6 +32,10 @@ META = CheckMeta(
     title="Client and host side by side",
     codes={
         "succeeded": Code(Severity.OK, "Activated: {clients}."),
+        "since": Code(
+            Severity.INFO,
+            "{clients}: in the logs the last attempt failed ({ends}); by their own files they were activated after it.",
+        ),
         "lost_there": Code(
             Severity.ERROR,
             "Requests of {clients} to {hosts} are not in the host's log of that time.",
@@ -114,7 +119,13 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     rows = correlation.rows(machines, answer, captures)
     because: tuple[Request, ...] = (question, *collected.questions(seen.target))  # type: ignore[type-arg]
     groups: dict[tuple[Fate, str], list[Correlation]] = {}
+    later = [row for row in rows if row.since is not None and row.fate.state is State.FAIL]
+    if later:
+        ends = tuple(sorted({row.fate.words for row in later}))
+        yield say("since", because, clients=who(list(dict.fromkeys(row.client for row in later))), ends=ends)
     for row in rows:
+        if row in later:
+            continue
         code = (row.hresult if codes.is_failure(row.hresult) else row.host_hresult) if row.fate in _WITH_CODE else ""
         groups.setdefault((row.fate, code), []).append(row)
     for (fate, code), own in sorted(groups.items()):

@@ -43,6 +43,17 @@ def end(product: ProductState, part: Part) -> datetime.datetime | None:
     return part.at + datetime.timedelta(minutes=product.grace_minutes)
 
 
+def begun(product: ProductState, part: Part) -> datetime.datetime | None:
+    """When it was activated last: what is left of the 180 days tells, where the file's time is known."""
+    left = product.grace_minutes
+    if part.at is None or product.status != licences.LICENSED or not 0 < left <= licences.MINUTES_OF_A_GRANT:
+        return None
+    try:
+        return part.at - datetime.timedelta(minutes=licences.MINUTES_OF_A_GRANT - left)
+    except OverflowError:
+        return None
+
+
 def with_key(machine: Machine) -> Iterator[tuple[ProductState, Part, Channel]]:
     """Products of a machine that have a key, and whose.
 

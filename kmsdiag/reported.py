@@ -5,7 +5,6 @@ is nothing, or older than what a tool shows, its licence state does. A product t
 key never asks a KMS host and is licensed, has no part in a path.
 """
 
-import datetime
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -202,9 +201,8 @@ def _is_newer(end: ClientEnd | None, product: ProductState, part: Part, row: Cor
     if end is None or end.state in (State.UNKNOWN, row.fate.state) or part.at is None or row.at is None:
         return False
     if end.state is State.OK and product.status == licences.LICENSED and not product.result:
-        # A licence stays for 180 days; what is left of them tells when it was had.
-        spent = licences.MINUTES_OF_A_GRANT - product.grace_minutes
-        return product.grace_minutes > 0 and row.at <= part.at - datetime.timedelta(minutes=spent)
+        begun = products.begun(product, part)
+        return begun is not None and row.at <= begun
     return row.at <= part.at
 
 

@@ -71,7 +71,13 @@ MAY_IMPORT = {
         "kmsdiag.reported",
     },
     "kmsdiag.common_cause": {"kmsdiag.model", "kmsdiag.path"},
-    "kmsdiag.correlation": {"kmsdiag.captured", "kmsdiag.collected", "kmsdiag.knowledge", "kmsdiag.model"},
+    "kmsdiag.correlation": {
+        "kmsdiag.captured",
+        "kmsdiag.collected",
+        "kmsdiag.knowledge",
+        "kmsdiag.model",
+        "kmsdiag.products",
+    },
     "kmsdiag.compare": {"kmsdiag.model", "kmsdiag.path", "kmsdiag.version"},
     "kmsdiag.cli": {
         "kmsdiag.api",
