@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ("startup", "dns", "hosts", "whole", "merge", "captures")
+BENCHMARKS = ("startup", "dns", "hosts", "whole", "merge", "captures", "events")
 HEADERS = ("", "kmsdiag", "peer", "", "ratio", "target", "")
 
 

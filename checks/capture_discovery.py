@@ -14,7 +14,7 @@ from kmsdiag import captured, discovery
 from kmsdiag.captured import People
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, captures, say
 from kmsdiag.knowledge import icmp
-from kmsdiag.model.capture import CaptureAnswer, CapturedLookup, Channel
+from kmsdiag.model.capture import CapturedLookup, Channel
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
 from kmsdiag.model.outcome import DnsOutcome
@@ -118,12 +118,16 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     people = captured.people_of(answer)
     for lookup in lookups:
         yield from _judge_lookup(lookup, people, because)
+    naming: dict[str, str] = {}
+    for lookup in lookups:
+        for record in lookup.records:
+            naming.setdefault(record.target, lookup.name)
     for target, lookup in people.unresolved.items():
         yield say(
             "unresolved",
             because,
             target=target,
-            name=_naming(target, answer),
+            name=naming[target],
             server=lookup.server,
             at=discovery.at(lookup.server),
             outcome=captured.worst_of(lookup).words,
@@ -137,11 +141,6 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
                 channel=channel.value,
                 clients=captured.count(lookup.clients, "client"),
             )
-
-
-def _naming(target: str, answer: CaptureAnswer) -> str:
-    lookups = captured.srv_lookups(answer)
-    return next(one.name for one in lookups if any(record.target == target for record in one.records))
 
 
 def _judge_lookup(lookup: CapturedLookup, people: People, because: tuple[Captures]) -> Iterator[Finding]:

@@ -16,12 +16,12 @@ from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, event_logs, say
 from kmsdiag.knowledge import codes
 from kmsdiag.model.correlation import Correlation, Fate
 from kmsdiag.model.evidence import Evidence
-from kmsdiag.model.finding import Finding
+from kmsdiag.model.finding import Finding, Scalar
 from kmsdiag.model.outcome import State
 from kmsdiag.model.request import Request
-from kmsdiag.model.target import Subject
+from kmsdiag.model.target import KMS_PORT, Subject, TargetError, parse_host
 
-_PORT = Fix(Where.CLIENT, "test the path from a client", "Test-NetConnection <kms-host> -Port 1688")
+_PORT = Fix(Where.CLIENT, "test the path from a client", "Test-NetConnection {target} -Port {port}")
 _HOST_LOG = Fix(
     Where.KMS_HOST,
     "collect the host's log as well",
@@ -119,22 +119,39 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     rows = correlation.rows(machines, answer, captures)
     because: tuple[Request, ...] = (question, *collected.questions(seen.target))  # type: ignore[type-arg]
     groups: dict[tuple[Fate, str], list[Correlation]] = {}
-    later = [row for row in rows if row.since is not None and row.fate.state is State.FAIL]
+    later = [row for row in rows if _is_overtaken(row)]
     if later:
         ends = tuple(sorted({row.fate.words for row in later}))
         yield say("since", because, clients=who(list(dict.fromkeys(row.client for row in later))), ends=ends)
     for row in rows:
-        if row in later:
+        if _is_overtaken(row):
             continue
         code = (row.hresult if codes.is_failure(row.hresult) else row.host_hresult) if row.fate in _WITH_CODE else ""
         groups.setdefault((row.fate, code), []).append(row)
     for (fate, code), own in sorted(groups.items()):
         clients = list(dict.fromkeys(row.client or "a client without a name" for row in own))
-        args: dict[str, str | tuple[str, ...]] = {"clients": who(clients)}
+        args: dict[str, Scalar | tuple[str, ...]] = {"clients": who(clients)}
         if fate not in _WITHOUT_HOST:
-            args["hosts"] = tuple(sorted({row.host for row in own if row.host})) or ("a host",)
+            hosts = sorted({row.host for row in own if row.host})
+            args["hosts"] = tuple(hosts) or ("a host",)
+            if fate in (Fate.LOST_THERE, Fate.LOST_BACK):
+                args.update(_target(hosts[0]))
         if fate in _WITH_CODE:
             args.update(code=code or "no code", meaning=codes.meaning(code) if code else "the event has none")
         yield say(_CODES[fate], because, **args)
     if not rows:
         yield say("nothing", because)
+
+
+def _target(host: str) -> dict[str, str | int]:
+    """A host of a log, ``name:port``, as a command takes it."""
+    try:
+        spec = parse_host(host)
+    except TargetError:
+        return {"target": host, "port": KMS_PORT}
+    return {"target": spec.host, "port": spec.port}
+
+
+def _is_overtaken(row: Correlation) -> bool:
+    """Whether a client's last attempt in the logs failed, and a file of its own shows a success after that."""
+    return row.since is not None and row.fate.state is State.FAIL

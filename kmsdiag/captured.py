@@ -6,6 +6,7 @@ Everything here is a pure function of one :class:`CaptureAnswer`.
 import datetime
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from kmsdiag.model.answer import SrvRecord
@@ -142,16 +143,22 @@ class People:
         self._talkers: dict[Port, list[Contact]] = {}
         self.fates: list[Fate] = []
         srv = srv_lookups(answer)
+        self._srv: dict[str, list[tuple[int, CapturedLookup]]] = {}
+        for place, lookup in enumerate(srv):
+            self._srv.setdefault(domain_of(lookup), []).append((place, lookup))
         self.unresolved = self._unresolved(answer, srv)
         """SRV targets for whose addresses clients asked in vain, each with the lookup that says most."""
         self._unserved: dict[str, list[str]] = {}
+        self._told: dict[str, list[str]] = {}
         for client in answer.clients:
+            for target in client.told:
+                self._told.setdefault(target, []).append(client.address)
             if _scans(client):
                 self.scanners[client.address] = len(client.uses)
             contacts = _contacts(client)
             for contact in contacts:
                 self.contacts.setdefault((contact.use.address, contact.use.port), []).append(contact)
-            fate = self._fate(client, contacts, srv)
+            fate = self._fate(client, contacts)
             self.fates.append(fate)
             if fate.stage is Stage.SRV:
                 for domain in client.asked:
@@ -187,7 +194,7 @@ class People:
                 found[target] = (failed or asked[target])[0]
         return found
 
-    def _fate(self, client: CapturedClient, contacts: Sequence[Contact], srv: Sequence[CapturedLookup]) -> Fate:
+    def _fate(self, client: CapturedClient, contacts: Sequence[Contact]) -> Fate:
         if contacts and client.address not in self.scanners:
             _client, use, outcome = _last(contacts)
             if state_of(outcome) is State.UNKNOWN:
@@ -199,11 +206,20 @@ class People:
             if all(name in self.unresolved for name in names):
                 return Fate(client, State.FAIL, Stage.NAME, worst_of(self.unresolved[names[0]]))
         elif client.asked and client.address not in self.scanners:
-            ends_of_dns = [worst_of(one) for one in srv if domain_of(one) in client.asked]
+            ends_of_dns = [worst_of(one) for one in self.srv_of(*client.asked)]
             failed = [one for one in ends_of_dns if one is not DnsOutcome.ANSWERED]
             if failed:
                 return Fate(client, State.FAIL, Stage.SRV, failed[0])
         return Fate(client, State.UNKNOWN, None, ConversationOutcome.NOT_KNOWN)
+
+    def srv_of(self, *domains: str) -> list[CapturedLookup]:
+        """The lookups of the KMS records of these domains, in the answer's order. There may be many thousands."""
+        found = [one for domain in dict.fromkeys(domains) for one in self._srv.get(domain, ())]
+        return [lookup for _place, lookup in sorted(found, key=itemgetter(0))]
+
+    def told(self, target: str, port: int) -> list[str]:
+        """Clients that an SRV answer told of this target."""
+        return self._told.get(f"{target}:{port}", [])
 
     def unserved(self, domain: str) -> list[str]:
         """Clients that asked for a domain's KMS record, were told no host, and talked to none."""

@@ -206,7 +206,7 @@ def _machines(answered: tuple[_Answered, ...]) -> tuple[Machine, ...]:
     for part in parts:
         name, by = _name(part, usable)
         groups.setdefault(_same(name), []).append((part, name, by))
-    found = [_machine(own) for own in _ids_joined(_short_names_joined(groups)).values()]
+    found = [_machine(own) for own in _ids_joined(_short_names_joined(_folders_joined(groups))).values()]
     return tuple(sorted(found, key=lambda machine: (machine.name.lower(), machine.named_by)))
 
 
@@ -258,6 +258,20 @@ def _same(name: str) -> str:
 
 _Groups = dict[str, list[tuple[Part, str, NamedBy]]]
 """Parts by machine, each with the name that it goes by and how that is known."""
+
+
+def _folders_joined(groups: _Groups) -> _Groups:
+    """A folder that is called like the one machine that is known by that name, short or full, is that machine's."""
+    known: dict[str, set[str]] = {}
+    for name, own in groups.items():
+        if any(not by.assumed for _part, _name, by in own):
+            for spelling in {name, name.partition(".")[0]}:
+                known.setdefault(spelling, set()).add(name)
+    joined: _Groups = {}
+    for name, own in groups.items():
+        called = known.get(name, set()) - {name} if all(by is NamedBy.FOLDER for _part, _name, by in own) else set()
+        joined.setdefault(next(iter(called)) if len(called) == 1 else name, []).extend(own)
+    return joined
 
 
 def _short_names_joined(groups: _Groups) -> _Groups:

@@ -68,7 +68,7 @@ def _product(
     machine: Machine, product: ProductState, part: Part, channel: Channel, end: ClientEnd | None
 ) -> ProductRow:
     host, port = product.override_host or product.discovered_host, product.override_port or product.discovered_port
-    kms = "KMS client" if channel is Channel.CLIENT else channel.value
+    kms = "KMS client" if channel is Channel.CLIENT else channel.value.removeprefix("a ").removeprefix("an ")
     return ProductRow(
         machine=machine.name,
         product=product.name or product.activation_id,
@@ -81,7 +81,7 @@ def _product(
         by_hand=bool(product.override_host),
         state=None if end is None else end.state,
         words=_words(product, end),
-        code=product.reason if end is None or not end.code else end.code,
+        code=product.reason if end is None or not end.code or end.state is State.OK else end.code,
         files=(part.question.file.label,),
     )
 

@@ -188,11 +188,8 @@ def _judge(old: PathState, new: PathState) -> tuple[bool | None, bool]:
 
 
 def _name(path: Path) -> str:
-    return " → ".join(
-        part
-        for part in (path.domain, join_host_port(path.target, path.port) if path.port else path.target)
-        if part != NOWHERE
-    )
+    parts = (path.domain, join_host_port(path.target, path.port) if path.port else path.target)
+    return " → ".join(part for part in parts if part != NOWHERE) or "no host known"
 
 
 def _words(path: Path) -> str:

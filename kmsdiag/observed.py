@@ -100,7 +100,7 @@ def observe(answer: CaptureAnswer, known: Names) -> Observed:
     paths: list[Path] = []
     faults: list[Fault] = []
     for domain in captured.records(answer):
-        for path, fault in _without_records(domain, answer, people):
+        for path, fault in _without_records(domain, people):
             paths.append(path)
             faults.append(fault)
     for way in ways:
@@ -146,14 +146,14 @@ def _asked_for(contact: Contact, names: Sequence[tuple[str, str]]) -> tuple[str,
 # -------------------------------------------------------------------------------------------------------- paths
 
 
-def _without_records(domain: str, answer: CaptureAnswer, people: People) -> Iterator[tuple[Path, Fault]]:
+def _without_records(domain: str, people: People) -> Iterator[tuple[Path, Fault]]:
     """A path without a target for each server that left clients of a domain without any host."""
     clients = people.unserved(domain)
     if not clients:
         return
-    for lookup in captured.srv_lookups(answer):
+    for lookup in people.srv_of(domain):
         outcome = captured.worst_of(lookup)
-        if captured.domain_of(lookup) != domain or outcome is DnsOutcome.ANSWERED:
+        if outcome is DnsOutcome.ANSWERED:
             continue
         path = Path(
             domain=domain,
@@ -202,7 +202,7 @@ def _path(way: _Way, answer: CaptureAnswer, people: People) -> tuple[Path, list[
         base.update(name=f"_vlmcs._tcp.{domain}", zone=domain)
     if way.records and captured.ranked(answer):
         base.update(priority=way.records[0][0].priority, weight=way.records[0][0].weight)
-    stages, faults = _dns_stages(way, answer, people, base)
+    stages, faults = _dns_stages(way, people, base)
     contacts = [contact for _host, own in way.hosts.values() for contact in own]
     routes = tuple(Route(address=host.address, stages=_stages(host, own)) for host, own in way.hosts.values())
     for host, own in way.hosts.values():
@@ -224,16 +224,10 @@ def _path(way: _Way, answer: CaptureAnswer, people: People) -> tuple[Path, list[
     return path, faults
 
 
-def _dns_stages(
-    way: _Way, answer: CaptureAnswer, people: People, base: Args
-) -> tuple[tuple[StageResult, ...], list[Fault]]:
+def _dns_stages(way: _Way, people: People, base: Args) -> tuple[tuple[StageResult, ...], list[Fault]]:
     """The stages before an address is known, and what fails there. Whoever reached the host had its address."""
     domain, target, _port = way.key
-    answered = [
-        lookup
-        for lookup in captured.srv_lookups(answer)
-        if captured.domain_of(lookup) == domain and any(record.target == target for record in lookup.records)
-    ]
+    answered = [lookup for lookup in people.srv_of(domain) if any(record.target == target for record in lookup.records)]
     stages = [_dns_stage(Stage.SRV, answered[0])] if answered else []
     if way.hosts:
         named = StageResult(stage=Stage.NAME, state=State.OK, outcome="used")
@@ -255,8 +249,7 @@ def _dns_stages(
 
 def _told(way: _Way, people: People) -> tuple[str, ...]:
     _domain, target, port = way.key
-    told = f"{target}:{port}"
-    return tuple(fate.client.address for fate in people.fates if told in fate.client.told)
+    return tuple(people.told(target, port))
 
 
 def _stages(host: CapturedHost, contacts: Sequence[Contact]) -> tuple[StageResult, ...]:

@@ -49,7 +49,7 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
                 impact.append(hit)
     answer = seen.get(captured.request(seen.target)) if seen.target.captures else None
     if answer is not None:
-        found = observed.observe(answer, _names(subjects, seen))
+        found = observed.observe(answer, {**reported.places(seen), **_names(subjects, seen)})
         paths = _joined(paths, found.paths)
         faults.extend(found.faults)
         impact.extend(found.impact)
@@ -58,7 +58,8 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
         told = reported.report(seen, _domains(paths))
         broken = {path.key for path in paths if path.state is PathState.FAIL}
         paths = _with_reported(paths, told.paths)
-        faults.extend(fault for fault in told.faults if not (fault.path in broken and fault.code in _SAME_SILENCE))
+        new = [fault for fault in told.faults if not (fault.path in broken and fault.code in _SAME_SILENCE)]
+        faults.extend(reported.with_captured(new, faults, seen))
         impact.extend(told.impact if answer is None else ())
         ends = told.ends
     state = _state(paths)

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from kmsdiag import captured, collected, correlation, products
 from kmsdiag.collected import Machine, Part
 from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge import codes, licences, limits
 from kmsdiag.knowledge.codes import REFUSALS, Layer
 from kmsdiag.knowledge.licences import Channel
-from kmsdiag.model.collected import HostState, ProductState
+from kmsdiag.model.collected import HostState, PortTest, ProductState
 from kmsdiag.model.correlation import Correlation, Fate
 from kmsdiag.model.events import EventsAnswer, greatest
 from kmsdiag.model.evidence import Evidence, Missing
@@ -36,6 +38,7 @@ class ClientEnd(NamedTuple):
     ``client`` is the machine's name, ``product`` the product's. ``state`` is unknown where nothing tells whether it can
     activate. ``code`` is the HRESULT behind a failure, ``where`` what says so ("its event 12288 says"). ``host`` is the
     target and port that it used or would use. ``outcome`` is a :class:`Fate`, or a word for a state without an attempt.
+    ``tool`` is what showed the cause where no attempt did.
     ``licensed``: the product is activated still, whatever became of its last attempt to renew that.
     """
 
@@ -51,6 +54,7 @@ class ClientEnd(NamedTuple):
     status: str = ""
     channel: str = ""
     kind: str = ""
+    tool: str = ""
     activation_id: str = ""
     licensed: bool = False
 
@@ -222,7 +226,24 @@ def _of_status(machine: Machine, product: ProductState, name: str, host: tuple[s
     if product.status < 0:
         return None
     reason = f"{words}, {product.reason}" if product.reason else words
-    return ClientEnd(machine.name, State.FAIL, "no_attempt", reason, name, host=host, status=reason)
+    outcome, tool = _why(machine, product, host)
+    return ClientEnd(machine.name, State.FAIL, outcome, reason, name, host=host, status=reason, tool=tool)
+
+
+def _why(machine: Machine, product: ProductState, host: tuple[str, int] | None) -> tuple[str, str]:
+    """What else its files show of why it is not activated, and the tool that does; no attempt of it is known."""
+    if host is not None:
+        target, port = host
+        tests = [one for one in machine.port_tests() if one.port == port and _is_at(one, target)]
+        if tests and not any(one.succeeded for one in tests):
+            return "port_closed", tests[0].tool
+    elif product.no_host:
+        return "no_name", product.source
+    return "no_attempt", ""
+
+
+def _is_at(test: PortTest, target: str) -> bool:
+    return target in (test.target.lower().removesuffix("."), test.address)
 
 
 def _of_row(row: Correlation, client: str, product: str, host: tuple[str, int] | None) -> ClientEnd:
@@ -313,6 +334,60 @@ def _with_lookups(known: Names, machines: Iterable[Machine]) -> Names:
                     if domain not in own:
                         own.append(domain)
     return names
+
+
+def with_captured(told: Sequence[Fault], known: Sequence[Fault], seen: Evidence) -> list[Fault]:
+    """Faults that files tell of, made one with those that captures show of the same thing; no client counts twice."""
+    shown = {(fault.code, fault.path, fault.args.get("hresult")): fault for fault in known if fault.captured}
+    try:
+        machines = collected.machines(seen)
+    except Missing:
+        machines = ()
+    addresses = {
+        machine.name: {address for network in machine.networks() for address in network.addresses}
+        for machine in machines
+    }
+    found = []
+    for fault in told:
+        same = shown.get((fault.code, fault.path, fault.args.get("hresult")))
+        if same is None:
+            found.append(fault)
+            continue
+        seen_there = set(same.clients)
+        clients = tuple(one for one in fault.clients if not addresses.get(one, set()) & seen_there)
+        found.append(fault._replace(thing=same.thing, clients=clients, attempts=fault.attempts if clients else 0))
+    return found
+
+
+def places(seen: Evidence) -> dict[tuple[str, int], list[tuple[str, str]]]:
+    """Domain and name of hosts by address and port, as the machines' own files tell; what captures show goes by them.
+
+    A host is known by its own addresses, and by those that somebody looked up.
+    """
+    try:
+        machines = collected.machines(seen)
+    except Missing:
+        return {}
+    names = _with_lookups({}, machines)
+    ports = {_key(_place(view), names): None for view in _hosts(machines)}
+    ports |= {(own[0], target, port): None for (target, port), own in names.items()}
+    found: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for domain, target, port in sorted(ports):
+        for address in sorted(_addresses(target, machines)):
+            found.setdefault((address, port), []).append((domain, target))
+    return found
+
+
+def _addresses(target: str, machines: Iterable[Machine]) -> set[str]:
+    """Addresses of a host, from its own files and from lookups of others."""
+    found: set[str] = set()
+    for machine in machines:
+        if machine.name.lower() == target:
+            found |= {address for network in machine.networks() for address in network.addresses}
+        for lookup in machine.lookups():
+            if lookup.kind != "SRV" and lookup.name.lower().removesuffix(".") == target:
+                found |= set(lookup.addresses)
+    return found
 
 
 def _key(host: tuple[str, int] | None, names: Names) -> tuple[str, str, int]:
@@ -449,6 +524,10 @@ def _cause_of(end: ClientEnd) -> str:
             return "client.other_channel"
         case "no_attempt":
             return "client.not_activated"
+        case "port_closed":
+            return "tcp.tool_says"
+        case "no_name":
+            return "srv.tool_says"
         case Fate.LOST_THERE if (known := codes.find(end.code)) is not None and known.layer is Layer.PATH:
             return "tcp.client_says"
         case Fate.LOST_THERE | Fate.LOST_BACK:
@@ -503,6 +582,7 @@ def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[Cl
         "channel": first.channel,
         "kind": first.kind,
         "product": first.product or "The product",
+        "tool": first.tool,
     }
     if domain != NOWHERE:
         args.update(zone=domain, name=f"_vlmcs._tcp.{domain}")
@@ -512,7 +592,9 @@ def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[Cl
     clients = tuple(dict.fromkeys(end.client for end in ends))
     shown = ClientCode(hresult, Basis.OBSERVED) if hresult else None
     on_screen = code.startswith("client.") or first.where == "the tool's output"
-    fixes: tuple[Fix, ...] = known.fixes if known is not None else ()
+    fixes: tuple[Fix, ...] = ()
+    if known is not None and not code.startswith("request."):
+        fixes = tuple(_aimed(one, target) for one in known.fixes)
     if code.startswith("answer.") and hresult in REFUSALS:
         # A host that is not known can't stand in a command.
         fixes = tuple(one for one in REFUSALS[hresult].fixes if target != NOWHERE or "{target}" not in one.command)
@@ -530,6 +612,14 @@ def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[Cl
         event=None if on_screen else shown,
         fixes=fixes,
     )
+
+
+def _aimed(fix: Fix, target: str) -> Fix:
+    """A command for any host as one for this host, where it is known."""
+    if target == NOWHERE:
+        return fix
+    command = fix.command.replace("<kms-host> -Port 1688", "{target} -Port {port}").replace("<kms-host>", "{target}")
+    return msgspec.structs.replace(fix, command=command)
 
 
 def _sentence(causes: Sequence[str]) -> str:

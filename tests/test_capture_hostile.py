@@ -26,9 +26,11 @@ from tests.pcapgen import (
     ACK,
     CLIENT,
     HOST,
+    PORT,
     RESOLVER,
     RST,
     Ends,
+    Packet,
     Talk,
     alter,
     alter_response,
@@ -436,6 +438,39 @@ def test_a_million_connections_of_one_packet(clients: int, megabytes: int, tmp_p
     assert used.report["captures"]["conversations"] == 1_000_000
     assert used.megabytes < megabytes
     assert used.seconds < 100
+
+
+def asked_for(number: int, *, answered: bool) -> list[Packet]:
+    """A client's questions for a KMS record of its own, and for the address of its target, which is not there."""
+    client, port = f"10.1.{number >> 8}.{number & 255}", 1024 + number
+
+    def said(at: float, name: bytes, kind: int, rcode: int = 0, record: bytes = b"") -> list[Packet]:
+        question = name + struct.pack(">HH", kind, 1)
+        asks = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + question
+        answers = struct.pack(">HHHHHH", 7, 0x8180 | rcode, 1, bool(record), 0, 0) + question + record
+        return [
+            datagram(at, client, port, RESOLVER, 53, asks),
+            datagram(at + 1e-5, RESOLVER, 53, client, port, answers),
+        ]
+
+    target = b"\x05k%04d\0" % number
+    name = b"\x06_vlmcs\x04_tcp\x05d%04d\0" % number
+    if not answered:
+        return said(number / 1000, name, 33, 3)
+    srv = b"\xc0\x0c" + struct.pack(">HHIHHHH", 33, 1, 60, 6 + len(target), 0, 0, PORT) + target
+    return said(number / 1000, name, 33, record=srv) + said(number / 1000 + 1e-4, target, 1, 3)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_thousands_of_domains(answered: bool, tmp_path: Path) -> None:
+    """Twice as many take twice as long: the square of 6,000 would take minutes."""
+    path = tmp_path / "names.pcap"
+    path.write_bytes(pcap(frames(one for number in range(6000) for one in asked_for(number, answered=answered))))
+    used = Used(path)
+    assert (used.code, used.errors) == (1, [])
+    assert len(used.report["captures"]["lookups"]) == 6000 * (2 if answered else 1)
+    assert used.megabytes < 500
+    assert used.seconds < 60
 
 
 @pytest.mark.parametrize("pack", ["gz", "zst"])

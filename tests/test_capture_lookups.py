@@ -273,6 +273,11 @@ class TestMulticast:
         one = net.send(data, src=bytes([10, 1, 0, 8]), sport=5355, dst=CLIENT, dport=50_000).one()
         assert (one.key.channel, one.key.server, one.outcome) == (Channel.LLMNR, "multicast", DnsOutcome.ANSWERED)
 
+    @pytest.mark.parametrize("port", [5353, 5355])
+    def test_a_name_server_asked_from_such_a_port_is_unicast(self, port: int) -> None:
+        one = Net().ask(sport=port).tell(RECORD, port=port).one()
+        assert (one.key.channel, one.key.server, one.outcome) == (Channel.DNS, "10.1.0.2", DnsOutcome.ANSWERED)
+
 
 class TestSummary:
     def test_one_question_of_several_clients(self) -> None:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-from kmsdiag.cli import app
+from kmsdiag.cli import app, main
 from kmsdiag.diagnosis import judge
 from kmsdiag.registry import discover
 from tests.labruns import runs
+from tests.pages import assert_shown
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -127,6 +128,30 @@ def test_checks_named_in_the_pages_exist() -> None:
             r"`((?:dns_srv|hosts|plan|tcp|rpc)_[a-z_]+(?:\.[a-z_]+)?)`", page.read_text(encoding="utf-8")
         ):
             assert name in ids | codes, f"{page.name}: {name}"
+
+
+SHOWN = [
+    (path.name, command, output)
+    for path in WRITTEN
+    for command, output in re.findall(
+        r"^```console\n\$ kmsdiag (analyze fixtures/[^\n]*)\n(.*?)^```$",
+        path.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "command", "output"), SHOWN, ids=[f"{page}:{command}" for page, command, _o in SHOWN])
+def test_the_pages_show_what_files_give(
+    page: str, command: str, output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    main(shlex.split(command))
+    assert_shown(output, capsys.readouterr().out)
+
+
+def test_pages_about_files_show_something() -> None:
+    assert {page for page, _command, _output in SHOWN} >= {"captures.md", "evidence.md"}
 
 
 def test_links_lead_somewhere() -> None:

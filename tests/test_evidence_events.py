@@ -343,6 +343,59 @@ def test_pasted_lists_are_read_in_every_spelling(info: str, at: tuple[int, ...],
         assert found.answer.unread == 0
 
 
+GET_EVENTLOG = """\
+PS C:\\> Get-EventLog Application -Source *SPP* | Format-List *
+
+EventID            : 12288
+MachineName        : pc1.corp.example
+Data               : {{}}
+Index              : 4711
+Category           : (0)
+CategoryNumber     : 0
+EntryType          : Information
+Message            : The client has sent an activation request to the key management service machine.
+                     Info:
+                     {info}
+Source             : Microsoft-Windows-Security-SPP
+ReplacementStrings : {{{info}}}
+InstanceId         : 1073754112
+TimeGenerated      : 11/24/2026 12:00:07 PM
+TimeWritten        : 11/24/2026 12:00:07 PM
+UserName           :
+"""
+GET_WINEVENT = """\
+Message              : The client has sent an activation request to the key management service machine.
+                       Info:
+                       {info}
+Id                   : 12288
+Version              : 0
+LevelDisplayName     : Information
+ProviderName         : Microsoft-Windows-Security-SPP
+LogName              : Application
+MachineName          : pc1.corp.example
+TimeCreated          : 11/24/2026 12:00:07 PM
+"""
+
+
+@pytest.mark.parametrize("shown", [GET_EVENTLOG, GET_WINEVENT])
+def test_all_properties_of_an_event_may_stand_around_its_message(shown: str, tmp_path: Path) -> None:
+    text = "\n\n".join(shown.format(info=asked(minute).values[0]) for minute in (0, 120))
+    (client,) = analyse(tmp_path, text).answer.clients
+    assert client.machine == "pc1.corp.example"
+    assert [one.at.second for one in client.latest] == [7, 7]
+
+
+def test_lists_alone_are_known_by_their_shape(tmp_path: Path) -> None:
+    lines = [event.values[0] for event in (asked(0), answered(1), served(2))]
+    found = analyse(tmp_path, "they say:\n" + "\n".join(lines) + "\nwhat now?").answer
+    assert (found.clients[0].ends, found.hosts[0].requests, found.unread) == ({"activated": 1}, 1, 0)
+
+
+@pytest.mark.parametrize("text", ["0x1, 0x2, nothing", "Id: 8200", "12288: 4 files", "Event ID: 12289", "0x0, 1, 2"])
+def test_other_texts_hold_no_events(text: str, tmp_path: Path) -> None:
+    assert analyse(tmp_path, text).unusable == (("log0.txt", "no event was found in it"),)
+
+
 # --------------------------------------------------------------------------------------------------- selection
 
 
@@ -398,6 +451,15 @@ def test_neither_order_nor_jobs_change_a_byte(tmp_path: Path) -> None:
     for order in (paths[::-1], paths[3:] + paths[:3]):
         assert told(analyse_events([source(path) for path in order], details=[cmid(3)])) == whole
     assert told(analyse_events([source(path) for path in paths], details=[cmid(3)], jobs=2)) == whole
+
+
+def test_progress_comes_to_the_whole_size(tmp_path: Path) -> None:
+    sources = [source(path) for path in several(tmp_path)]
+    seen: list[tuple[int, int]] = []
+    analyse_events(sources, progress=lambda done, whole: seen.append((done, whole)))
+    size = sum(one.size for one in sources)
+    assert seen[-1] == (size, size)
+    assert [done for done, _whole in seen] == sorted(done for done, _whole in seen)
 
 
 def test_texts_count_where_they_hold_events(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import contextlib
 import gzip
 import io
 import itertools
+import json
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from kmsdiag.evidence.event_choice import Choice
 from kmsdiag.evidence.event_csv import read_csv
 from kmsdiag.evidence.event_digest import EventDigest
 from kmsdiag.evidence.event_json import read_json
-from kmsdiag.evidence.event_log_file import read_evtx
+from kmsdiag.evidence.event_log_file import read_evtx, take_record
 from kmsdiag.evidence.event_text import read_text
 from kmsdiag.evidence.event_xml import read_xml
 from kmsdiag.evidence.events import analyse_events
@@ -144,6 +146,15 @@ def test_a_record_that_is_damaged_is_named_and_the_others_count(tmp_path: Path) 
     assert all("record" in note for note in file.notes)
 
 
+def test_values_with_names_are_values() -> None:
+    system = {"EventID": 12288, "Provider": {"#attributes": {"Name": SPP}}, "Computer": "pc1"}
+    event = {"System": system, "EventData": {"param1": asked(0).values[0]}}
+    digest = fresh()
+    take_record({"event_record_id": 1, "data": json.dumps({"Event": event})}, digest)
+    digest.finish()
+    assert (digest.used, list(digest.clients)) == (1, ["pc1"])
+
+
 def test_a_chunk_that_is_damaged_is_named(tmp_path: Path) -> None:
     content = bytearray(evtx([asked(n) for n in range(400)]))
     assert len(content) > FILE_HEAD + 2 * CHUNK
@@ -213,13 +224,22 @@ def test_a_quote_that_is_never_closed_ends_in_a_note(tmp_path: Path) -> None:
 
 
 def test_texts_of_files_are_ascii_and_bounded(tmp_path: Path) -> None:
-    event = served(0, machine="e\u0301vil\x1b[31m" + "x" * 5000)
+    event = served(0, machine="e\u0301vil\x1b[31m" + "x" * 500)
     found = analyse(tmp_path, as_json([event]), names=["na\u202eme.json"])
     (name,) = found.answer.requesters[0].machines
     assert name.isascii()
     assert name.isprintable()
     assert len(name) <= 255
     assert found.answer.files[0].label.isascii()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":\n', '{ "\n', "<Event ", "<Event>\n", "in the 'a", "0x1, ", "Id: 12288\n", "Message: x\n"]
+)
+def test_hostile_texts_take_no_more_time_than_their_length(text: str, tmp_path: Path) -> None:
+    started = time.process_time()
+    analyse(tmp_path, text * (400_000 // len(text)), as_json([asked(0)]) + text * (400_000 // len(text)))
+    assert time.process_time() - started < 20
 
 
 def test_a_packed_log_is_read_as_a_whole(tmp_path: Path) -> None:

@@ -196,6 +196,10 @@ class TestAttempts:
         assert found.products[0].result == ""
         assert found.notes == ("slmgr /ato says that the activation failed",)
 
+    def test_failure_with_a_broken_code(self) -> None:
+        found = only(self.HEAD + "Error: 0xC004-\n")
+        assert (found.products[0].result, found.notes) == ("", ('line 2: "Error: 0xC004-" has no code',))
+
     def test_an_error_of_another_command_is_no_attempt(self) -> None:
         found = only("C:\\>slmgr /ipk ABC\nError: 0xC004F050 The Software Licensing Service reported\n")
         assert (found.products, found.notes) == ((), ("slmgr /ipk failed with 0xC004F050",))
@@ -281,6 +285,17 @@ class TestTraps:
         found = product(text + more)
         assert (found.expires, found.client_machine_id[-4:]) == ("9/4/2026 7:36:14 AM", "8888")
         assert only(text + more).notes == ()
+
+    def test_attempt_belongs_to_the_product_of_that_name(self) -> None:
+        short = "Name: Windows(R), Enterprise edition\nDescription: Windows(R), VOLUME_KMSCLIENT channel\n"
+        text = short + "License Status: Notification\n\n" + TestAttempts.HEAD.replace(" 7", "")
+        found = product(text + "Product activated successfully.\n")
+        assert (found.status, found.result, found.activation_id[-4:]) == (5, "0x00000000", "6666")
+
+    def test_attempt_at_another_product(self) -> None:
+        text = text_of("dlv-client-dns") + TestAttempts.HEAD.replace(" 7", "").replace("6666)", "9999)")
+        ids = [one.activation_id[-4:] for one in only(text + "Product activated successfully.\n").products]
+        assert ids == ["6666", "9999"]
 
     def test_shown_again(self) -> None:
         text = text_of("session")

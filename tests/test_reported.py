@@ -9,7 +9,7 @@ import pytest
 
 from kmsdiag.knowledge.codes import CODES, is_failure
 from kmsdiag.knowledge.reported_causes import REPORTED
-from kmsdiag.model.collected import HostState, MachineState, NetworkState, ToolLookup
+from kmsdiag.model.collected import HostState, MachineState, NetworkState, PortTest, ToolLookup
 from kmsdiag.model.events import AttemptEnd, ClientEvents
 from kmsdiag.model.outcome import DnsOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Basis, PathState, VerdictState
@@ -58,6 +58,10 @@ def reported_worlds() -> Iterator[tuple[str, World]]:
     yield "client.not_activated", World().status("a.txt", client(status=5, reason="0xC004F056", never_asked=True))
     retail = client(status=5, description="Windows(R) Operating System, RETAIL channel", discovered_host="")
     yield "client.other_channel", World().status("a.txt", retail)
+    tested = NetworkState(ports=(PortTest(tool="PsPing", target=KMS1, port=1688, succeeded=False),))
+    closed = msgspec.structs.replace(client(status=5), network=tested)
+    yield "tcp.tool_says", World().status("a.txt", closed)
+    yield "srv.tool_says", World().status("a.txt", client(status=5, discovered_host="", no_host=True))
     yield "host.not_activated", World().status("a.txt", host(status=5))
     yield "host.count_low", World().status("a.txt", host(count=2))
     yield "request.lost_there", World().events(logs(client_log(attempt(SENT)), hosts=(host_log(),)))

@@ -102,8 +102,8 @@ class TestGather:
         names = [str(tmp_path / "pc17"), str(tmp_path / "pc18" / "slmgr.txt"), str(tmp_path / "kms1.txt")]
         sources = gather(names, ["PC17", "", "KMS1"]).sources
         assert [(one.label, one.folder, one.machine, one.found) for one in sources] == [
-            ("slmgr.txt", "pc17", "PC17", True),
-            ("slmgr.txt", "pc18", "", False),
+            ("pc17/slmgr.txt", "pc17", "PC17", True),
+            ("pc18/slmgr.txt", "pc18", "", False),
             ("kms1.txt", tmp_path.name, "KMS1", False),
         ]
 

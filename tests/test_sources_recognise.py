@@ -70,7 +70,7 @@ class TestWhatIsNot:
             (b'[\n {"_index": "packets"', "packets exported as JSON", "the capture itself"),
             (b'<?xml version="1.0"?>\n<pdml version="0">', "packets exported as XML", "the capture itself"),
             (b"<?xml version='1.0'?><Events>", "XML", ""),
-            (b"ElfFile\0", "a Windows event log (.evtx)", ""),
+            (b"MZ\x90\0", "a Windows program", ""),
             (b"regf\1\0\0\0", "a Windows registry hive", ""),
             (bytes(4096), "nothing but zeros", ""),
             (b"\x00\x01\x02\x03", "in no format that is known here", ""),
@@ -87,6 +87,8 @@ class TestWhatIsNot:
         [
             (b"PK\x03\x04\x14", Kind.ZIP),
             (b"PK\x05\x06", Kind.ZIP),
+            (b"ElfFile\0", Kind.EVENTS),
+            (b"<?xml version='1.0'?><Events><Event>", Kind.EVENTS),
             (b'{"a": 1}', Kind.JSON),
             (b"[]", Kind.JSON),
             (b"\xef\xbb\xbf[\r\n    {", Kind.JSON),

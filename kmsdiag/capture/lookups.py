@@ -126,7 +126,9 @@ class Lookups:
 
     def feed(self, datagram: Datagram) -> None:
         """Take a datagram; those of other ports, or of no use here, are passed over. Never raises."""
-        channel = PORTS.get(datagram.dport) or PORTS.get(datagram.sport)
+        ports = datagram.dport, datagram.sport
+        # Whoever asks a name server may do so from any port, that of mDNS too.
+        channel = Channel.DNS if 53 in ports else PORTS.get(ports[0]) or PORTS.get(ports[1])
         if channel is not None:
             whole = len(datagram.payload) >= datagram.length
             self._message(datagram, datagram.payload, datagram.ref, datagram.at, channel, whole=whole)

@@ -146,7 +146,7 @@ def command(
     found = _read(files, target.selection, _Reading(jobs, scheduler, want, show, made))
     if not found.usable:
         # The last line is the command's own, so that a single file gives a single line.
-        *others, (label, why) = found.unusable
+        *others, (label, why) = found.unusable or sorted(found.passed_over)
         complain_about(others)
         raise UsageProblem(f"{label}: {why}")
     complain_about(found.unusable)
@@ -168,7 +168,7 @@ class _Found(NamedTuple):
     """What the files came to. ``refused`` are (label, reason) of inputs that are no use at all.
 
     ``additions`` are what files about machines and event logs show. ``left_out`` are logs of other programs that were
-    not read, since there are captures.
+    not read, since there are captures. ``passed_over`` are files of folders and archives that hold nothing.
     """
 
     bundle: "Bundle | None"
@@ -177,6 +177,7 @@ class _Found(NamedTuple):
     refused: tuple[tuple[str, str], ...]
     additions: "tuple[Addition, ...]" = ()
     left_out: "tuple[Source, ...]" = ()
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     @property
     def unusable(self) -> list[tuple[str, str]]:
@@ -243,6 +244,7 @@ def _read(arguments: Sequence[str], selection: "Selection", how: _Reading) -> _F
         tuple(sorted(refused)),
         collected.additions,
         logs if captures else (),
+        collected.passed_over,
     )
 
 

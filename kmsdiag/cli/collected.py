@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from kmsdiag.cli.bundles import Addition
     from kmsdiag.evidence.collection import Event
+    from kmsdiag.evidence.events import EventAnalysis
     from kmsdiag.model.collected import StatusAnswer
     from kmsdiag.model.request import Status
     from kmsdiag.model.target import GivenFile, Selection, StatusFile
@@ -18,10 +19,14 @@ MOST_BYTES = 64 << 20
 
 
 class Collected(NamedTuple):
-    """What the files came to: evidence, and (label, reason) of those that can't be used."""
+    """What the files came to: evidence, and (label, reason) of those that can't be used.
+
+    ``passed_over`` are those in folders and archives, which nobody named: they matter where nothing else was of use.
+    """
 
     additions: "tuple[Addition, ...]"
     unusable: tuple[tuple[str, str], ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
 
 
 class _Texts(NamedTuple):
@@ -31,6 +36,8 @@ class _Texts(NamedTuple):
     texts: "list[tuple[GivenFile, str]]"
     events: "list[tuple[GivenFile, Sequence[Event]]]"
     unusable: list[tuple[str, str]]
+    passed_over: list[tuple[str, str]]
+    interrupted: bool = False
 
 
 def named(argument: str) -> tuple[str, str]:
@@ -51,32 +58,46 @@ def read_collected(
 ) -> Collected:
     """Read files about machines, then event logs, whose requests are kept one by one for the machines of the former."""
     from kmsdiag.cli.bundles import Addition
-    from kmsdiag.cli.captured import reading_progress
-    from kmsdiag.evidence.events import analyse_events
-    from kmsdiag.model.request import EventLogs
 
     found = _texts(texts, collected_at)
     additions = []
     if found.answers:
         files = tuple(sorted((one.file for one in found.answers), key=_order))
-        additions.append(Addition(found.answers, {"status": files}))
+        additions.append(Addition(found.answers, {"status": files}, found.interrupted))
     unusable = found.unusable
+    # Who pressed Ctrl-C wants to see what there is.
+    logs = () if found.interrupted else logs
     if logs or found.texts or found.events:
-        with reading_progress() as progress:
-            analysis = analyse_events(
-                logs,
-                selection,
-                details=_ids(found.answers.values()),
-                texts=found.texts,
-                collections=found.events,
-                jobs=jobs,
-                progress=progress,
-            )
+        analysis = _events(logs, selection, found, jobs)
         unusable += analysis.unusable
         if analysis.files:
-            question = EventLogs(files=analysis.files, selection=selection)
-            additions.append(Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted))
-    return Collected(tuple(additions), tuple(unusable))
+            additions.append(_as_addition(analysis, selection))
+    return Collected(tuple(additions), tuple(unusable), tuple(found.passed_over))
+
+
+def _events(logs: "Sequence[Source]", selection: "Selection", found: _Texts, jobs: int) -> "EventAnalysis":
+    """Read event logs, with progress on stderr, and the events that stand in texts."""
+    from kmsdiag.cli.captured import reading_progress
+    from kmsdiag.evidence.events import analyse_events
+
+    with reading_progress() as progress:
+        return analyse_events(
+            logs,
+            selection,
+            details=_ids(found.answers.values()),
+            texts=found.texts,
+            collections=found.events,
+            jobs=jobs,
+            progress=progress,
+        )
+
+
+def _as_addition(analysis: "EventAnalysis", selection: "Selection") -> "Addition":
+    from kmsdiag.cli.bundles import Addition
+    from kmsdiag.model.request import EventLogs
+
+    question = EventLogs(files=analysis.files, selection=selection)
+    return Addition({question: analysis.answer}, {"events": analysis.files}, analysis.interrupted)
 
 
 def _order(file: "StatusFile") -> tuple[str, str, str, str]:
@@ -95,35 +116,42 @@ def _ids(answers: "Iterable[StatusAnswer]") -> frozenset[str]:
 
 
 def _texts(sources: "Sequence[Source]", collected_at: datetime.datetime | None) -> _Texts:
+    found = _Texts({}, [], [], [], [])
+    try:
+        for source in sources:
+            _take(source, collected_at, found)
+    except KeyboardInterrupt:
+        return found._replace(interrupted=True)
+    return found
+
+
+def _take(source: "Source", collected_at: datetime.datetime | None, found: _Texts) -> None:
     from kmsdiag.evidence.status import read_status
     from kmsdiag.model.request import Status
     from kmsdiag.sources.files import describe, read_whole
     from kmsdiag.sources.unpack import UnpackError
 
-    found = _Texts({}, [], [], [])
-    for source in sources:
-        try:
-            data = read_whole(source, MOST_BYTES)
-        except OSError as error:
-            found.unusable.append((source.label, f"it can't be read: {error.strerror or error}"))
-            continue
-        except UnpackError as error:
-            found.unusable.append((source.label, f"it can't be used: {error}"))
-            continue
-        if len(data) > MOST_BYTES:
-            why = f"it is larger than {MOST_BYTES >> 20} MiB: give event logs as .evtx, XML or CSV"
-            found.unusable.append((source.label, why))
-            continue
-        status = read_status(data, json=source.format.kind.value == "json")
-        if status.answer is not None:
-            found.answers[Status(file=_file(source, data, collected_at))] = status.answer
-        if status.text:
-            found.texts.append((describe(source), status.text))
-        if status.events:
-            found.events.append((describe(source), status.events))
-        if status.problem and not source.found:
-            found.unusable.append((source.label, status.problem))
-    return found
+    try:
+        data = read_whole(source, MOST_BYTES)
+    except OSError as error:
+        found.unusable.append((source.label, f"it can't be read: {error.strerror or error}"))
+        return
+    except UnpackError as error:
+        found.unusable.append((source.label, f"it can't be used: {error}"))
+        return
+    if len(data) > MOST_BYTES:
+        why = f"it is larger than {MOST_BYTES >> 20} MiB: give event logs as .evtx, XML or CSV"
+        found.unusable.append((source.label, why))
+        return
+    status = read_status(data, json=source.format.kind.value == "json")
+    if status.answer is not None:
+        found.answers[Status(file=_file(source, data, collected_at))] = status.answer
+    if status.text:
+        found.texts.append((_file(source, data, collected_at), status.text))
+    if status.events:
+        found.events.append((describe(source), status.events))
+    if status.problem:
+        (found.passed_over if source.found else found.unusable).append((source.label, status.problem))
 
 
 def _file(source: "Source", data: bytes, collected_at: datetime.datetime | None) -> "StatusFile":

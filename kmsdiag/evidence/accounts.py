@@ -174,21 +174,22 @@ def _identities(products: list[Account]) -> list[tuple[str, ...]]:
     for own_id, name, description in full:
         if own_id:
             ids.setdefault((name, description), set()).add(own_id)
-    whole: dict[str, dict[tuple[str, ...], None]] = {}
     keys: list[tuple[str, ...]] = []
+    whole: dict[str, dict[tuple[str, ...], None]] = {}
     for number, (own_id, name, description) in enumerate(full):
         known = ids.get((name, description), set())
         if own_id or len(known) == 1:
             keys.append((own_id or next(iter(known)),))
         else:
             keys.append((name, description) if name else ("", "", str(number)))
-        if name and (own_id or description):
+        if name and description:
             whole.setdefault(name, {})[keys[-1]] = None
-    # /xpr has no more than a name: it is about the one product of that name.
-    return [
-        next(iter(whole[name])) if not own_id and not description and len(whole.get(name, ())) == 1 else key
-        for key, (own_id, name, description) in zip(keys, full, strict=True)
-    ]
+    found = []
+    for key, (own_id, name, description) in zip(keys, full, strict=True):
+        # /xpr has no more than a name, /ato a name and an ID: they are about the one product of that name.
+        only = next(iter(whole[name])) if not description and len(whole.get(name, ())) == 1 else key
+        found.append(key if own_id and len(only) == 1 else only)
+    return found
 
 
 def _completed(one: Account, other: Account) -> Account:

@@ -31,9 +31,12 @@ def read_csv(stream: io.TextIOBase, digest: EventDigest) -> None:
     reader = _Reader(found, digest)
     lines = itertools.chain(begun, stream)
     rows = csv.reader(lines, delimiter=found.separator)
-    next(rows, None)
+    header = True
     while True:
         try:
+            if header:
+                header = False
+                next(rows, None)
             reader.take(rows)
             break
         except csv.Error as error:
@@ -61,25 +64,29 @@ class _Reader:
         """
         where, digest = self._where, self._digest
         number, time, text, provider, machine = where.number, where.time, where.text, where.provider, where.machine
-        own, take_request, at_of, is_licensing = (
-            digest.machine,
-            digest.requests.take,
-            self._times.known,
-            digest.is_licensing,
-        )
-        host_request = str(int(Event.HOST_REQUEST))
+        own, take_request, known = digest.machine, digest.requests.take, self._times
+        days, clocks, between = known.days, known.clocks, known.between
+        host_request, licensing = str(int(Event.HOST_REQUEST)), ""
         for row in rows:
             try:
-                if row[number] != host_request or not (provider < 0 or is_licensing(row[provider])):
+                if row[number] != host_request:
                     self._take(row)
                     continue
+                if provider >= 0 and row[provider] != licensing:
+                    if not digest.is_licensing(row[provider]):
+                        self._take(row)
+                        continue
+                    licensing = row[provider]
                 message = row[text]
                 info = message[message.rfind("\n") + 1 :]
                 if info[:2] != "0x":
                     info = info_of(message)
-                at = at_of(row[time])
-                if at is None:
+                day, _, clock = row[time].partition(between)
+                try:
+                    at: int | None = days[day] + clocks[clock]
+                except KeyError:
                     at = self._time(row[time], Event.HOST_REQUEST, info)
+                    between = known.between
                 take_request(at, (row[machine] or own) if machine >= 0 else own, info)
             except IndexError:
                 if row:

@@ -16,6 +16,8 @@ from kmsdiag.knowledge import event_fields
 NOTES: Final = 20
 
 _PROVIDERS: Final = 10_000
+_LONGEST: Final = 1000
+"""Characters of a list of values that are kept: names are no longer than 255."""
 
 
 class EventDigest:
@@ -67,7 +69,7 @@ class EventDigest:
         if not self.is_licensing(provider):
             tally(self.others, str(number))
         elif number == Event.HOST_REQUEST:
-            self.requests.take(at, machine or self.machine, info_of(text))
+            self.requests.take(at, machine or self.machine, info_of(text)[:_LONGEST])
         elif number in READ:
             self._take(number, at, machine or self.machine, text)
         else:
@@ -79,7 +81,7 @@ class EventDigest:
 
     def _take(self, number: int, at: int | None, machine: str, text: str) -> None:
         if number in (Event.CLIENT_REQUEST, Event.CLIENT_ANSWER):
-            self._take_attempt(number, at, machine, info_of(text))
+            self._take_attempt(number, at, machine, info_of(text)[:_LONGEST])
             return
         if at is not None and not self.choice.since <= at <= self.choice.until:
             return
@@ -147,7 +149,7 @@ class EventDigest:
         """The log of a machine as a client."""
         log = self.clients.get(machine.lower())
         if log is None:
-            log = self.clients[machine.lower()] = ClientLog(machine)
+            log = self.clients[machine.lower()] = ClientLog(ascii_text(machine))
         if at is not None:
             log.first = at if log.first is None else min(log.first, at)
             log.last = at if log.last is None else max(log.last, at)

@@ -6,7 +6,6 @@ soon as there are many.
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
@@ -24,11 +23,25 @@ NAMES: Final = 8
 IDS: Final = 64
 _VARIANTS: Final = 100_000
 _CLIENT_TIMES: Final = 50_000
+_LONGEST: Final = 300
 _MONTH: Final = 30 * 86_400 * SECOND
 
 
 class Asked:
     """All requests of one ID to one host."""
+
+    __slots__ = (
+        "activation_ids",
+        "details",
+        "first",
+        "hresults",
+        "last",
+        "last_hresult",
+        "machines",
+        "requests",
+        "required",
+        "virtual",
+    )
 
     def __init__(self) -> None:
         self.requests = 0
@@ -36,8 +49,8 @@ class Asked:
         self.last = -EVER
         self.last_hresult = ""
         self.machines: set[str] = set()
-        self.hresults: Counter[str] = Counter()
-        self.required: Counter[str] = Counter()
+        self.hresults: dict[str, int] = {}
+        self.required: dict[str, int] = {}
         self.activation_ids: set[str] = set()
         self.virtual: bool | None = None
         self.details: list[tuple[int, HostRequest]] = []
@@ -87,7 +100,7 @@ def _detail_order(pair: tuple[int, HostRequest]) -> tuple[int, str, str, int, st
     return (at, request.hresult, request.machine, request.remaining_min or 0, request.activation_id)
 
 
-def _by_number(counter: Counter[str]) -> dict[str, int]:
+def _by_number(counter: dict[str, int]) -> dict[str, int]:
     return dict(sorted(counter.items(), key=lambda pair: (not pair[0].isdecimal(), len(pair[0]), pair[0])))
 
 
@@ -100,35 +113,30 @@ class HostLog:
         self.unnamed = Asked()
         """Requests whose ID can't be read: they are nobody's, and count for the host all the same."""
         self.published: dict[str, _Published] = {}
-        self.start_failures: Counter[str] = Counter()
+        self.start_failures: dict[str, int] = {}
 
     def join(self, other: "HostLog") -> None:
         """Add what other files say of the same host."""
         self.host = min(self.host, other.host)
         for key, asked in other.asked.items():
-            self.asked.setdefault(key, Asked()).join(asked)
+            self.add(key, asked)
         self.unnamed.join(other.unnamed)
         for domain, published in other.published.items():
             self.published.setdefault(domain, _Published()).join(published)
-        self.start_failures.update(other.start_failures)
+        for hresult, count in other.start_failures.items():
+            tally(self.start_failures, hresult, count)
 
-    def is_same(self, other: "HostLog") -> bool:
-        """Whether both logs hold the same requests: a log that was exported twice."""
-        return bool(self.asked) and self.times() == other.times()
+    def add(self, client_machine_id: str, asked: Asked) -> None:
+        """Add requests of an ID ("": nobody's); what is added belongs to this log from then on."""
+        known = self.asked.get(client_machine_id) if client_machine_id else self.unnamed
+        if known is None:
+            self.asked[client_machine_id] = asked
+        else:
+            known.join(asked)
 
     def times(self) -> dict[str, tuple[int, int, int]]:
         """Requests, first and last time by ID, in seconds: formats differ in fractions of them."""
         return {key: (one.requests, one.first // SECOND, one.last // SECOND) for key, one in self.asked.items()}
-
-    def overlaps(self, other: "HostLog") -> bool:
-        """Whether both have requests in the same stretch of time."""
-        mine, theirs = (
-            (min(one.first for one in log.asked.values()), max(one.last for one in log.asked.values()))
-            if log.asked
-            else None
-            for log in (self, other)
-        )
-        return mine is not None and theirs is not None and mine[0] <= theirs[1] and theirs[0] <= mine[1]
 
     def without_requests(self) -> "HostLog":
         """The rest of it."""
@@ -147,8 +155,8 @@ class HostLog:
         """As a value of the model."""
         everybody = [*self.asked.values(), *([self.unnamed] if self.unnamed.requests else [])]
         last = max((one.last for one in everybody), default=0)
-        hresults: Counter[str] = Counter()
-        needs: Counter[str] = Counter()
+        hresults: dict[str, int] = {}
+        needs: dict[str, int] = {}
         for one in everybody:
             for key, count in one.hresults.items():
                 tally(hresults, key, count)
@@ -230,7 +238,7 @@ class _Variant:
     ) -> None:
         self.fields = fields
         self.virtual, self.status, self.product = last
-        self.info = info
+        self.info = info[:_LONGEST]
         self.chosen = chosen
         self.count = 0
         self.first = EVER
@@ -254,6 +262,8 @@ class HostRequests:
         """By host and the values before the times, the variant of the last request."""
         self._narrowed = choice.timed or bool(choice.clients or choice.hosts) or bool(details)
         self._client_times: set[str] = set()
+        self._days: set[str] = set()
+        self._clocks: set[str] = set()
         self._shared: dict[str, str] = {}
 
     def host(self, name: str) -> HostLog:
@@ -261,7 +271,7 @@ class HostRequests:
         key = name.lower()
         found = self.hosts.get(key)
         if found is None:
-            found = self.hosts[key] = HostLog(name)
+            found = self.hosts[key] = HostLog(ascii_text(name))
         return found
 
     def take(self, at: int | None, host: str, info: str) -> None:
@@ -294,8 +304,9 @@ class HostRequests:
             return
         hresult, required, machine, cmid, time, virtual, status, left, product = values[:9]
         key = (host, hresult, required, machine, cmid, virtual, status, product)
-        variant = self._variants.get(key) or self._new(key, info)
-        self._look(host, info, time, left)
+        variant = self._variants.get(key) or self._new(key, info, values[:9])
+        if time not in self._client_times or not left.isdecimal():
+            self._look(host, info, time, left)
         self._latest.setdefault(host, {})[f"{hresult}, {required}, {machine}, {cmid}"] = variant
         self._count(variant, at, time, left)
 
@@ -320,7 +331,16 @@ class HostRequests:
         """Values that are new in each row: whether they can be read."""
         missing = [] if left.isdecimal() else [f"minutes left '{left}'"]
         if time not in self._client_times:
-            if event_fields.client_time(time) is None:
+            day, _, clock = time.partition(" ")
+            if day in self._days and clock in self._clocks:
+                known = True
+            else:
+                known = event_fields.client_time(time) is not None
+                if known and len(self._days) < _CLIENT_TIMES > len(self._clocks):
+                    # A day and a time of day that were each part of a time make one together.
+                    self._days.add(day)
+                    self._clocks.add(clock)
+            if not known:
                 missing.append(f"client time '{time}'")
             else:
                 if len(self._client_times) >= _CLIENT_TIMES:
@@ -329,16 +349,18 @@ class HostRequests:
         if missing:
             self._unread.add(HOST_REQUEST, host, missing, info)
 
-    def _new(self, key: tuple[str, ...], info: str) -> _Variant:
+    def _new(self, key: tuple[str, ...], info: str, values: list[str]) -> _Variant:
         if len(self._variants) >= _VARIANTS:
             self.fold()
         # What most have in common is kept once.
         if len(self._shared) > 1000:
             self._shared.clear()
-        key = tuple(self._shared.setdefault(one, one) if len(one) < 12 or one is key[-1] else one for one in key)
-        host, virtual, status, product = key[0], *key[5:]
-        fields = event_fields.host_request(info)
-        assert fields is not None  # noqa: S101  # the caller saw to it
+        share = self._shared.setdefault
+        host, hresult, required, machine, cmid, virtual, status, product = key
+        hresult, required, product = share(hresult, hresult), share(required, required), share(product, product)
+        virtual, status = share(virtual, virtual), share(status, status)
+        key = (host, hresult, required, machine, cmid, virtual, status, product)
+        fields = event_fields.host_request_of(values)
         chosen = self._choice.host(host) and self._choice.client(fields.machine, fields.client_machine_id)
         detailed = fields.client_machine_id in self._details
         variant = _Variant(fields, info, (virtual, status, product), chosen=chosen, detailed=detailed)
@@ -357,11 +379,7 @@ class HostRequests:
             self.used += variant.count
             self.first = min(self.first, variant.first)
             self.last = max(self.last, variant.last)
-            log = self.host(host)
-            log_asked = (
-                log.asked.setdefault(fields.client_machine_id, Asked()) if fields.client_machine_id else log.unnamed
-            )
-            log_asked.join(_asked(variant))
+            self.host(host).add(fields.client_machine_id, _asked(variant))
         self._variants = {}
         self._latest = {}
 
@@ -373,27 +391,26 @@ def _asked(variant: _Variant) -> Asked:
     machine, product = ascii_text(fields.machine), fields.activation_id
     found.requests, found.first, found.last, found.last_hresult = variant.count, variant.first, variant.last, hresult
     found.machines = {machine} if machine else set()
-    found.hresults[hresult] = variant.count
+    found.hresults = {hresult: variant.count}
     if fields.required is not None:
-        found.required[str(fields.required)] = variant.count
+        found.required = {str(fields.required): variant.count}
     found.activation_ids = {product} if product else set()
     found.virtual = fields.virtual
-    found.add_details(
-        [
-            (
-                at,
-                HostRequest(
-                    at=moment(at),
-                    hresult=hresult,
-                    machine=machine,
-                    client_time=event_fields.client_time(time),
-                    required=fields.required,
-                    license_status=fields.license_status,
-                    remaining_min=int(left) if left.isdecimal() and len(left) < 10 else None,
-                    activation_id=product,
-                ),
-            )
-            for at, time, left in variant.details or ()
-        ]
-    )
+    if variant.details:
+        found.add_details([_detail(fields, hresult, machine, *one) for one in variant.details])
     return found
+
+
+def _detail(fields: HostFields, hresult: str, machine: str, at: int, time: str, left: str) -> tuple[int, HostRequest]:
+    """One request of a variant, with its time in µs."""
+    request = HostRequest(
+        at=moment(at),
+        hresult=hresult,
+        machine=machine,
+        client_time=event_fields.client_time(time),
+        required=fields.required,
+        license_status=fields.license_status,
+        remaining_min=int(left) if left.isdecimal() and len(left) < 10 else None,
+        activation_id=fields.activation_id,
+    )
+    return at, request

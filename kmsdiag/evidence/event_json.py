@@ -14,7 +14,10 @@ from kmsdiag.evidence.event_times import Times
 
 _PIECE: Final = 1 << 18
 _LONGEST: Final = 4 << 20
+_DAMAGES: Final = 100
+"""Damaged objects after which a file is given up: each costs a look at all that was read."""
 _OBJECT: Final = re.compile(r"\{")
+_FOLLOWING: Final = re.compile(r"\n\s*\{|\},\s*\{")
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -47,7 +50,7 @@ def read_json(stream: io.TextIOBase, digest: EventDigest) -> None:
 
 def _objects(stream: io.TextIOBase, digest: EventDigest) -> Iterator[Mapping[str, Any]]:
     """The objects of an array, of lines, or one after the other."""
-    rest, place = "", 0
+    rest, place, damages = "", 0, 0
     more = True
     while True:
         found = _OBJECT.search(rest, place)
@@ -63,8 +66,9 @@ def _objects(stream: io.TextIOBase, digest: EventDigest) -> Iterator[Mapping[str
                 if not more or len(rest) - place > _LONGEST:
                     digest.note("it holds something that is no JSON, or ends within an object")
                     # What stands inside of a damaged object is no event of its own, but the next one may be whole.
-                    following = re.compile(r"\n\s*\{|\},\s*\{").search(rest, place + 1)
-                    if following is None:
+                    following = _FOLLOWING.search(rest, place + 1)
+                    damages += 1
+                    if following is None or damages >= _DAMAGES:
                         return
                     place = following.end() - 1
                     continue

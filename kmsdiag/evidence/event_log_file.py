@@ -9,7 +9,7 @@ import msgspec
 from kmsdiag.evidence.escape import ascii_text
 from kmsdiag.evidence.event_digest import EventDigest
 from kmsdiag.evidence.event_json import event_of
-from kmsdiag.evidence.event_kinds import Event
+from kmsdiag.evidence.event_kinds import READ, Event
 from kmsdiag.evidence.event_times import iso_time
 
 _ERRORS: Final = 1000
@@ -89,7 +89,7 @@ def _records(records: Iterator[dict[str, Any]], digest: EventDigest) -> Iterator
         try:
             for record in records:
                 count += 1
-                _take(record, digest)
+                take_record(record, digest)
                 if not count & 0x3FFF:
                     yield count
             break
@@ -101,7 +101,8 @@ def _records(records: Iterator[dict[str, Any]], digest: EventDigest) -> Iterator
                 break
 
 
-def _take(record: dict[str, Any], digest: EventDigest) -> None:
+def take_record(record: dict[str, Any], digest: EventDigest) -> None:
+    """Take a record as the parser gives it: ``data`` is its JSON, ``event_record_id`` its number."""
     try:
         event = _RECORD.decode(record["data"]).event
     except msgspec.DecodeError:
@@ -116,6 +117,10 @@ def _take(record: dict[str, Any], digest: EventDigest) -> None:
     provider = system.provider.attributes
     at = iso_time(system.created.attributes.time)
     text = _text(event.data)
+    if not text and number in READ:
+        # Its values have names.
+        _take_any(record, digest)
+        return
     name, computer = provider.name or provider.source, system.computer or ""
     if number == Event.HOST_REQUEST and text[:2] == "0x" and digest.is_licensing(name):
         digest.records += 1

@@ -25,7 +25,7 @@ class Readable(Protocol):
 
 
 class Patch(NamedTuple):
-    """Bytes that stand in for what is at an offset of the file, and what is wrong there."""
+    """Bytes that stand in for what is at an offset of the file, and what is wrong there ("": it was said before)."""
 
     offset: int
     content: bytes
@@ -43,8 +43,9 @@ def damages(stream: Readable) -> Iterator[Patch]:
             chunk = chunk.ljust(CHUNK, b"\0")
         if not _is_whole(chunk) and chunk.startswith(b"ElfChnk\0"):
             for patch in _damages(chunk):
-                what = f"chunk {number:,} is damaged at offset {offset + patch.offset:,}{patch.what}"
-                yield Patch(offset + patch.offset, patch.content, what)
+                at = offset + patch.offset
+                what = f"chunk {number:,} is damaged at offset {at:,}{patch.what}" if patch.what else ""
+                yield Patch(at, patch.content, what)
         elif not chunk.startswith(b"ElfChnk\0") and chunk.strip(b"\0"):
             yield Patch(offset, b"", f"chunk {number:,} at offset {offset:,} has no header: its records are lost")
         offset, number = offset + len(chunk), number + 1
@@ -74,7 +75,7 @@ def _damages(chunk: bytes) -> Iterator[Patch]:
         header = struct.pack("<4sIQQ", _MARK, following - place, 0, 0)
         what = f", after its record {record:,}; {following - place:,} bytes are passed over"
         yield Patch(place, header, what)
-        yield Patch(following - 4, struct.pack("<I", following - place), what)
+        yield Patch(following - 4, struct.pack("<I", following - place), "")
         place = following
 
 

@@ -1,6 +1,7 @@
 """A source as a stream of text."""
 
 import io
+from collections.abc import Callable
 from typing import Final
 
 from kmsdiag.evidence.event_digest import EventDigest
@@ -14,8 +15,9 @@ _BUFFER: Final = 1 << 18
 class Bytes(io.RawIOBase):
     """The bytes of a source. ``told`` is called with the bytes read so far."""
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+    def __init__(self, reading: Reading, told: Callable[[int], None] | None = None) -> None:
+        self._reading = reading
+        self._told = told
         self._chunks = iter(reading)
         self._left = memoryview(b"")
 
@@ -30,6 +32,8 @@ class Bytes(io.RawIOBase):
             chunk = next(self._chunks, None)
             if chunk is None:
                 return 0
+            if self._told is not None:
+                self._told(self._reading.done)
             self._left = memoryview(chunk.buffer)[chunk.start : chunk.end]
         count = min(len(into), len(self._left))
         into[:count] = self._left[:count]
@@ -37,13 +41,13 @@ class Bytes(io.RawIOBase):
         return count
 
 
-def opened(reading: Reading) -> tuple[bytes, "io.BufferedReader[Bytes]"]:
+def opened(reading: Reading, told: Callable[[int], None] | None = None) -> tuple[bytes, "io.BufferedReader[Bytes]"]:
     """The first bytes of a source, and the stream of all of them.
 
     Raises:
         OSError: it can't be opened.
     """
-    stream = io.BufferedReader(Bytes(reading), _BUFFER)
+    stream = io.BufferedReader(Bytes(reading, told), _BUFFER)
     return stream.peek(HEAD)[:HEAD], stream
 
 

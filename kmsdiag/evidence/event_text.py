@@ -39,9 +39,11 @@ _DIGITS: Final = re.compile(r"[0-9]{1,2}\Z")
 _LIST: Final = re.compile(r"\s*(0[xX][0-9a-fA-F]{1,8}\s*,.*)\Z")
 _EMBEDDED: Final = re.compile(r"<Event(?=[\s>])|^[ \t]*\{(?=\s*\")", re.MULTILINE)
 _LONGEST_EMBEDDED: Final = 1 << 16
-_MOST_EMBEDDED: Final = 20_000
+_MOST_EMBEDDED: Final = 2000
 _LONGEST: Final = 4000
 _MOST: Final = 200_000
+_WHOLE_MESSAGES: Final = frozenset({"description", "message"})
+_MESSAGES: Final = _WHOLE_MESSAGES | {"info", "event"}
 _STARTS: Final = frozenset({"logname", "timecreated"})
 
 
@@ -98,6 +100,30 @@ class _Block:
         self.lines: list[str] = []
         self.said = False
         """A message was begun."""
+        self.listed = False
+        """A list of values was met."""
+
+    def add(self, line: str) -> None:
+        """Add a line."""
+        name, value = _label_of(line)
+        if name in _MESSAGES:
+            self.said = True
+            if value:
+                self._put(value)
+        elif name:
+            if not self.fields and not self.said:
+                # What stood before is no part of it.
+                self.lines.clear()
+                self.listed = False
+            self.fields[name] = value
+        elif not _OTHER_LABEL.match(line) and not _EVENT.match(line):
+            self.said = self.said or TEXT.search(line) is not None
+            self._put(line.rstrip())
+
+    def _put(self, line: str) -> None:
+        self.listed = self.listed or _LIST.match(line) is not None
+        self.lines.append(line)
+        del self.lines[:-200]
 
     def events(self) -> Iterator[RawEvent]:
         """The event, where it is one that is read or known as noise."""
@@ -107,6 +133,8 @@ class _Block:
         if known and (number not in READ or not provider):
             number = known
         info = _list_in(self.lines, number)
+        if not number:
+            number = _by_list(info)
         certain = bool(provider) and is_licensing(provider)
         # The numbers stand for other things elsewhere, and in most texts for nothing.
         if number in NOISE and not certain:
@@ -151,6 +179,18 @@ def _list_in(lines: Sequence[str], number: int) -> str:
     return ""
 
 
+def _by_list(info: str) -> int:
+    """The number of the event that a list of values without any other words is of; 0 where it is of none."""
+    values = event_fields.values(info)
+    if len(values) == FIELDS[Event.CLIENT_ANSWER]:
+        return Event.CLIENT_ANSWER if values[2] in ("0", "1") and event_fields.client_time(values[7]) else 0
+    if len(values) < FIELDS[Event.HOST_REQUEST] or not event_fields.guid(values[3]):
+        return 0
+    if len(values) == FIELDS[Event.CLIENT_REQUEST] and event_fields.hexadecimal(values[1]):
+        return Event.CLIENT_REQUEST
+    return Event.HOST_REQUEST if len(values) == FIELDS[Event.HOST_REQUEST] and values[1].isdecimal() else 0
+
+
 def _lacks(info: str, number: int) -> int:
     """How many values a list lacks, or has that can't be read."""
     read = {Event.CLIENT_ANSWER: event_fields.answer, Event.HOST_REQUEST: event_fields.host_request}.get(
@@ -163,51 +203,52 @@ def _lacks(info: str, number: int) -> int:
 
 def _blocks(text: str) -> Iterator[_Block]:
     """The text in blocks of which each may be an event."""
-    block = _Block()
+    block, blank = _Block(), False
     for raw in text.splitlines():
         line = _QUOTE.sub("", raw[:_LONGEST])
-        label = _LABEL.match(line)
-        name = re.sub(r"\s", "", label["label"]).lower() if label is not None else ""
-        short, pipes = _SHORT.match(line), _PIPES.match(line)
-        if short is not None and int(short["number"]) in FIELDS:
+        alone = _alone(line)
+        if alone is not None:
             yield block
+            yield alone
             block = _Block()
-            block.fields["eventid"] = short["number"]
-            block.lines = [short["info"]]
-            yield block
-            block = _Block()
-        elif pipes is not None:
-            yield block
-            block = _Block()
-            block.fields = {"eventid": pipes["number"], "source": pipes["provider"]}
-            block.lines = [pipes["text"]]
-            yield block
-            block = _Block()
-        elif _EVENT.match(line):
-            yield block
-            block = _Block()
-        elif label is not None and name not in ("description", "message", "info", "event"):
-            # A label that comes again belongs to the next event.
-            if name in block.fields or (block.said and name in _STARTS) or (block.said and _is_list_in(block)):
+        else:
+            if _begins(line, block, blank=blank):
                 yield block
                 block = _Block()
-            if not block.fields and not block.said:
-                # What stood before is no part of it.
-                block.lines.clear()
-            block.fields[name] = (label["value"] or "").strip()
-        elif label is not None:
-            block.said = True
-            if label["value"]:
-                block.lines.append(label["value"].strip())
-        elif not _OTHER_LABEL.match(line):
-            if TEXT.search(line) and _is_list_in(block):
-                yield block
-                block = _Block()
-            block.said = block.said or TEXT.search(line) is not None
-            block.lines.append(line.rstrip())
-            del block.lines[:-200]
+            block.add(line)
+        blank = not line.strip()
     yield block
 
 
-def _is_list_in(block: _Block) -> bool:
-    return any(_LIST.match(line) for line in block.lines)
+def _alone(line: str) -> _Block | None:
+    """An event that is one line: its number and list, or a row of a table."""
+    short, block = _SHORT.match(line), _Block()
+    if short is not None and int(short["number"]) in FIELDS:
+        block.fields["eventid"] = short["number"]
+        block.lines = [short["info"]]
+        return block
+    pipes = _PIPES.match(line.strip()) if line.count("|") >= 3 else None
+    if pipes is None:
+        return None
+    block.fields = {"eventid": pipes["number"], "source": pipes["provider"]}
+    block.lines = [pipes["text"]]
+    return block
+
+
+def _begins(line: str, block: _Block, *, blank: bool) -> bool:
+    """Whether a line is the first one of another event than the block's; ``blank``: an empty line stands before."""
+    if _EVENT.match(line):
+        return True
+    name, _value = _label_of(line)
+    if not name:
+        return (TEXT.search(line) is not None or _LIST.match(line) is not None) and block.listed
+    if name in _MESSAGES:
+        return name in _WHOLE_MESSAGES and block.listed
+    # A label that comes again belongs to the next event.
+    return name in block.fields or (blank and bool(block.lines) and (name in _STARTS or block.listed))
+
+
+def _label_of(line: str) -> tuple[str, str]:
+    """The label of a line in lower case and without blanks, and what follows it; "" where there is none."""
+    found = _LABEL.match(line)
+    return ("", "") if found is None else (re.sub(r"\s", "", found["label"]).lower(), (found["value"] or "").strip())

@@ -51,30 +51,27 @@ def iso_time(text: str) -> int | None:
 
 
 class Times:
-    """Reads the times of one file. ``assumed``: one without a zone was taken for UTC; ``unread`` counts failures."""
+    """Reads the times of one file. ``assumed``: one without a zone was taken for UTC; ``unread`` counts failures.
+
+    ``days`` and ``clocks`` are the dates and times of day met so far, as they were written, and ``between`` is what
+    stands between them: of a known one, the time is the sum of both.
+    """
 
     def __init__(self) -> None:
         self.assumed = False
         self.unread = 0
-        self._days: dict[str, int] = {}
-        self._times: dict[str, int] = {}
+        self.between = " "
+        self.days: dict[str, int] = {}
+        self.clocks: dict[str, int] = {}
         self._day_first: bool | None = None
 
     def read(self, text: str, client: datetime.datetime | None = None) -> int | None:
         """A time; ``client`` is the client's clock in the same event, where it has one."""
-        day, _, time = text.partition("T" if text[10:11] == "T" else " ")
+        day, _, clock = text.partition(self.between)
         try:
-            return self._days[day] + self._times[time]
+            return self.days[day] + self.clocks[clock]
         except KeyError:
             return self._slowly(text, client)
-
-    def known(self, text: str) -> int | None:
-        """A time whose day and time of day were both met before; None for any other."""
-        day, _, time = text.partition("T" if text[10:11] == "T" else " ")
-        try:
-            return self._days[day] + self._times[time]
-        except KeyError:
-            return None
 
     def _slowly(self, text: str, client: datetime.datetime | None) -> int | None:
         found = _JSON_DATE.match(text)
@@ -88,13 +85,14 @@ class Times:
             self.unread += bool(text.strip())
             return None
         # The whole text's halves are what the next look-up will ask for.
-        key, _, rest = text.partition("T" if text[10:11] == "T" else " ")
+        self.between = "T" if text[10:11] == "T" else " "
+        key, _, rest = text.partition(self.between)
         if key.strip() == parts[1] and rest.strip() == parts[2]:
-            for cache in (self._days, self._times):
+            for cache in (self.days, self.clocks):
                 if len(cache) >= _CACHED:
                     cache.clear()
-            self._days[key] = day
-            self._times[rest] = time
+            self.days[key] = day
+            self.clocks[rest] = time
         return day + time
 
     def _day(self, text: str, client: datetime.datetime | None) -> int | None:

@@ -1,6 +1,5 @@
 """What could not be read in events, and counters that stay small whatever a file holds."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,9 +35,9 @@ class Unread:
         self.examples = [*self.examples, *new][:EXAMPLES]
 
 
-def tally(counter: Counter[str], key: str, times: int = 1) -> None:
+def tally(counter: dict[str, int], key: str, times: int = 1) -> None:
     """Count under a key, or under "others" where there are too many already."""
     if key in counter or len(counter) < _DISTINCT:
-        counter[key] += times
+        counter[key] = counter.get(key, 0) + times
     else:
-        counter[OTHERS] += times
+        counter[OTHERS] = counter.get(OTHERS, 0) + times

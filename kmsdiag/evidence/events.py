@@ -272,7 +272,7 @@ def _read_file(task: _Task, told: Callable[[int], None] | None = None) -> _Read:
     reading = Reading(task.source)
     format_, problem, interrupted = "", "", False
     try:
-        head, stream = opened(reading)
+        head, stream = opened(reading, told)
         if is_evtx(head):
             format_ = "evtx"
             _evtx(task.source, stream, digest, told)
@@ -312,7 +312,8 @@ def _evtx(
         ValueError: it is no event log, or packed or damaged and too large.
     """
     if source.seekable:
-        patches = list(itertools.islice(damages(stream), _PATCHES))
+        # The look for damage is short, and no part of the progress.
+        patches = list(itertools.islice(damages(opened(Reading(source))[1]), _PATCHES))
         if not patches:
             for done in read_evtx(source.path, digest):
                 if told is not None:
@@ -324,7 +325,8 @@ def _evtx(
         raise ValueError(f"it is packed or damaged, and has more than {LOG_LIMIT >> 30} GiB, which is not read at once")
     for patch in itertools.islice(damages(io.BytesIO(whole)), _PATCHES):
         whole[patch.offset : patch.offset + len(patch.content)] = patch.content
-        digest.note(patch.what)
+        if patch.what:
+            digest.note(patch.what)
     for _done in read_evtx(io.BytesIO(whole), digest):
         pass
 
@@ -377,7 +379,7 @@ class _Joined:
         self.hosts: dict[str, HostLog] = {}
         self.unread = Unread()
         self._digests: list[EventDigest] = []
-        self._labels: dict[str, list[tuple[str, HostLog]]] = {}
+        self._labels: dict[str, list[tuple[str, dict[str, tuple[int, int, int]]]]] = {}
 
     def add(self, label: str, digest: EventDigest) -> None:
         """Add a file."""
@@ -386,18 +388,28 @@ class _Joined:
         for key, client in digest.clients.items():
             self.clients.setdefault(key, ClientLog(client.machine)).join(client)
         for key, host in digest.hosts.items():
-            for other, known in self._labels.get(key, ()):
-                if known.is_same(host):
-                    digest.note(f"the requests to {host.host} are those of {other} too: they count once", damaged=False)
-                    host = host.without_requests()
-                    break
-                if known.overlaps(host):
-                    digest.note(
-                        f"the requests to {host.host} overlap with those of {other}: in both, they count twice",
-                        damaged=False,
-                    )
-            self._labels.setdefault(key, []).append((label, host))
-            self.hosts.setdefault(key, HostLog(host.host)).join(host)
+            counted = self._without_repeated(label, key, host, digest)
+            if key in self.hosts:
+                self.hosts[key].join(counted)
+            else:
+                self.hosts[key] = counted
+
+    def _without_repeated(self, label: str, key: str, host: HostLog, digest: EventDigest) -> HostLog:
+        """A host's log, without its requests where another file has the same ones: a log that was exported twice."""
+        before = self._labels.setdefault(key, [])
+        if len(before) == 1 and not before[0][1]:
+            # Only where a second file comes is there something to compare.
+            before[0] = (before[0][0], self.hosts[key].times())
+        times = host.times() if before else {}
+        for other, known in before:
+            if known and known == times:
+                digest.note(f"the requests to {host.host} are those of {other} too: they count once", damaged=False)
+                return host.without_requests()
+            if known and times and _overlap(known, times):
+                what = f"the requests to {host.host} overlap with those of {other}: in both, they count twice"
+                digest.note(what, damaged=False)
+        before.append((label, times))
+        return host
 
     def answer(self, files: Sequence[EventFile]) -> EventsAnswer:
         """The digest of all."""
@@ -420,6 +432,14 @@ class _Joined:
             unread_examples=tuple(unread.examples),
             zone_assumed=any(digest.zone_assumed for digest in self._digests),
         )
+
+
+def _overlap(one: Mapping[str, tuple[int, int, int]], other: Mapping[str, tuple[int, int, int]]) -> bool:
+    """Whether the requests of two logs, by ID with number, first and last time, lie in the same stretch of time."""
+    (first, last), (begin, end) = (
+        (min(times[1] for times in log.values()), max(times[2] for times in log.values())) for log in (one, other)
+    )
+    return first <= end and begin <= last
 
 
 def _summed(counters: Sequence[Mapping[str, int]]) -> dict[str, int]:

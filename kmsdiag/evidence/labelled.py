@@ -83,7 +83,7 @@ class Vocabulary:
         ordered = sorted(labels, key=lambda one: -len(one.pattern))
         self._labels = {one.key: one for one in ordered}
         self._pattern = re.compile("|".join(f"(?P<{one.key}>{one.pattern})" for one in ordered), re.IGNORECASE)
-        self._values = {one.key: re.compile(one.value, re.IGNORECASE) for one in ordered if one.value}
+        self._values = {one.key: re.compile(one.value, re.IGNORECASE | re.ASCII) for one in ordered if one.value}
         self._ends = {one.key: re.compile(f"(?:{one.ends})$", re.IGNORECASE) for one in ordered if one.ends}
         self._words = frozenset(word.lower() for word in words)
 

@@ -47,6 +47,7 @@ _TELLING: Final = frozenset(
 _COMMAND: Final = re.compile(
     r"\bslmgr(?:\.vbs)?[\"']?\s+(?:(?![/-])(?P<host>[\w.-]+)\s+(?:\S+\s+\S+\s+)?)?[/-](?P<name>[a-z-]+)", re.IGNORECASE
 )
+_ATTEMPT: Final = re.compile(r"(.*)\(\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?\)", re.IGNORECASE)
 _BEGINS_NAME: Final = re.compile(r"(?:Windows|Microsoft|Office)\b.*:$")
 _WEAK: Final = frozenset(
     {
@@ -206,13 +207,17 @@ class _Output(Session):
         self.pending.clear()
         self.product = self.machines.product("slmgr /ato")
         self.product.facts.add("activating")
-        begun = re.match(r"(.*)\((.*?)\)", _spaced(item.value), re.DOTALL)
+        begun = _ATTEMPT.match(_spaced(item.value))
         if begun is not None:
             self.product.fields["name"] = ascii_text(begun[1].strip())
-            self.product.fields["activation_id"] = begun[2].strip("{}").lower()
+            self.product.fields["activation_id"] = begun[2].lower()
 
     def result(self, item: Item) -> None:
         """How an attempt ended."""
+        if not item.fits:
+            line = self.lines[item.first]
+            self.machines.note(f"line {line.number}: {quoted(line.text)} has no code")
+            return
         code = item.value[:10] if item.key == "error" else ""
         attempt = self.product is not None and self.product.source == "slmgr /ato"
         if item.key == "activated":

@@ -22,15 +22,15 @@ _LIST: Final = re.compile(r"\w+\s{2,}:")
 """PowerShell's lists: other labels, in English."""
 
 _KIND: Final = re.compile(r"(?:Volume|Retail|OEM)(?::[\w-]+)*$")
-_EXPIRY: Final = re.compile(r"(\d{1,9})\D{1,60}\((\d{1,6})\D{1,60}\)\.?$")
-_INTERVAL: Final = re.compile(r"(\d{1,6})\s*[^\d\s:.,]{1,30}$")
-_VERSION: Final = re.compile(r"\d{1,2}\.\d{1,2}\.\d{3,6}\.\d{1,6}$")
-_ADDRESS: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}$|[0-9a-f]*:[0-9a-f:]*:[0-9a-f.:]*$", re.IGNORECASE)
+_EXPIRY: Final = re.compile(r"(\d{1,9})\D{1,60}\((\d{1,6})\D{1,60}\)\.?$", re.ASCII)
+_INTERVAL: Final = re.compile(r"(\d{1,6})\s*[^\d\s:.,]{1,30}$", re.ASCII)
+_VERSION: Final = re.compile(r"\d{1,2}\.\d{1,2}\.\d{3,6}\.\d{1,6}$", re.ASCII)
+_ADDRESS: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}$|[0-9a-f]*:[0-9a-f:]*:[0-9a-f.:]*$", re.IGNORECASE | re.ASCII)
 _GUID: Final = re.compile(GUID, re.IGNORECASE)
-_PID: Final = re.compile(PID)
+_PID: Final = re.compile(PID, re.ASCII)
 _CODE: Final = re.compile(rf"\b{CODE}\b", re.IGNORECASE)
-_HOST: Final = re.compile(rf"(?:{HOST}):\d{{1,5}}$|[\w-]+(?:\.[\w-]+)+$", re.IGNORECASE)
-_PORTED: Final = re.compile(r":\d{1,5}$")
+_HOST: Final = re.compile(rf"(?:{HOST}):\d{{1,5}}$|[\w-]+(?:\.[\w-]+)+$", re.IGNORECASE | re.ASCII)
+_PORTED: Final = re.compile(r":\d{1,5}$", re.ASCII)
 
 _STATUS: Final = {"lizenziert": 1}
 """Words of other languages for a LicenseStatus, as far as they have been seen in a real text."""
@@ -134,7 +134,7 @@ class _Product:
     def _words(self, label: str, value: str) -> bool:
         expiry, interval = _EXPIRY.match(value), _INTERVAL.fullmatch(value)
         known = True
-        if re.fullmatch(r"-?\d{1,9}", value):
+        if re.fullmatch(r"-?\d{1,9}", value, re.ASCII):
             self.bare.append(int(value))
         elif expiry is not None and int(expiry[1]) // 1_440 == int(expiry[2]):
             self.fields["grace_minutes"] = int(expiry[1])

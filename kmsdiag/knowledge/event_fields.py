@@ -9,6 +9,7 @@ None or "" and is named in ``unread``; the others count. Times are the client's 
 import datetime
 import functools
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 CLIENT_REQUEST: Final = 12288
@@ -120,9 +121,8 @@ def values(info: str) -> list[str]:
 class _Reader:
     """Takes values by their place, and the names of those that can't be read."""
 
-    def __init__(self, info: str, count: int) -> None:
-        self._values = values(info)
-        self._values += [""] * (count - len(self._values))
+    def __init__(self, found: Sequence[str], count: int) -> None:
+        self._values = [*found, *[""] * (count - len(found))]
         self.unread: list[str] = []
 
     def text(self, place: int) -> str:
@@ -167,7 +167,7 @@ def request(info: str) -> RequestFields | None:
     """The list of event 12288; None where it is none (fewer than nine values: the last one, N, came later)."""
     if not is_list(info) or info.count(",") < FIELDS[CLIENT_REQUEST] - 2:
         return None
-    take = _Reader(info, FIELDS[CLIENT_REQUEST])
+    take = _Reader(values(info), FIELDS[CLIENT_REQUEST])
     has_need = info.count(",") >= FIELDS[CLIENT_REQUEST] - 1
     return RequestFields(
         hresult=take.hexadecimal(0, "HRESULT"),
@@ -188,7 +188,7 @@ def answer(info: str) -> AnswerFields | None:
     """The list of event 12289; None where it is none (fewer than five values)."""
     if not is_list(info) or info.count(",") < 4:
         return None
-    take = _Reader(info, FIELDS[CLIENT_ANSWER])
+    take = _Reader(values(info), FIELDS[CLIENT_ANSWER])
     return AnswerFields(
         hresult=take.hexadecimal(0, "HRESULT"),
         flags=take.hexadecimal(1, "flags"),
@@ -205,7 +205,12 @@ def host_request(info: str) -> HostFields | None:
     """The list of event 12290; None where it is none (fewer than nine values)."""
     if not is_list(info) or info.count(",") < FIELDS[HOST_REQUEST] - 1:
         return None
-    take = _Reader(info, FIELDS[HOST_REQUEST])
+    return host_request_of(values(info))
+
+
+def host_request_of(found: Sequence[str]) -> HostFields:
+    """The values of event 12290, in their order and without white space around them."""
+    take = _Reader(found, FIELDS[HOST_REQUEST])
     return HostFields(
         hresult=take.hexadecimal(0, "HRESULT"),
         required=take.number(1, "N"),

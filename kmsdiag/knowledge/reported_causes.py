@@ -38,6 +38,32 @@ REPORTED: Final = {
         screen=documented("0xC004F074"),
         fixes=(_TEST_PORT,),
     ),
+    "srv.tool_says": CauseText(
+        headline="{clients}: DNS gave no KMS host, by the output of {tool}",
+        text="The client looked and found none: no SRV record in the domains in which it looks, or DNS did not answer."
+        " Its next attempt looks again, and the code of that tells which.",
+        screen=documented("0xC004F074"),
+        fixes=(
+            Fix(Where.CLIENT, "see the domains in which it looks, and its DNS servers", "ipconfig /all"),
+            Fix(
+                Where.CLIENT, "try again (slmgr /ato; Office: ospp.vbs /act in its folder, by cscript) and see the code"
+            ),
+        ),
+    ),
+    "tcp.tool_says": CauseText(
+        headline="{target} takes no connection from {clients} on TCP {port}",
+        text="So {tool} showed on the machine itself: the host is gone or its service is stopped, or something on the"
+        " way blocks it. Where it is set by hand, the client asks no other.",
+        screen=documented("0xC004F074"),
+        fixes=(
+            Fix(
+                Where.CLIENT,
+                'where slmgr /dlv shows this host as "Registered KMS machine name", return to DNS discovery',
+                "slmgr /ckms",
+            ),
+            _TEST_PORT,
+        ),
+    ),
     "request.lost_there": CauseText(
         headline="Requests of {clients} do not arrive at {target}",
         text="{clients} logged them (12288), and the host's log of that time has none (12290): something on the way"

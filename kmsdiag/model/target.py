@@ -155,7 +155,11 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class GivenFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One file: its name without folders, its size in bytes and a cheap hash of its ends; never a path."""
+    """One file: its name, its size in bytes and a cheap hash of its ends; never a path.
+
+    Of files that are called the same the name has that of the folder: ``pc17/dlv.txt``. A member's begins with its
+    archive: ``pc17.zip/dlv.txt``.
+    """
 
     label: str
     size: int = 0

@@ -255,7 +255,7 @@ def counts_words(report: Report) -> str:
         files = _count(len(report.captures.files), "capture file" if recorded else "log")
         verdicts += f"; {_count(counts.packets, 'packet' if recorded else 'line')} of {files}"
     if report.collected is not None:
-        read = [_count(counts.files, "file about machines")] if counts.files else []
+        read = [f"{_count(counts.files, 'file')} about machines"] if counts.files else []
         if report.collected.logs:
             read.append(f"{_count(counts.events, 'event')} of {_count(len(report.collected.logs), 'log')}")
         verdicts += f"; {', '.join(read)}"

@@ -117,7 +117,9 @@ def _paths(writer: Writer, report: Report) -> None:
         layout.PATH_HEADERS, [row.cells for row in shown], [styles.get(row.state, "not_assessed") for row in shown]
     )
     if len(rows) > len(shown):
-        writer.line(Piece(f"  … and {len(rows) - len(shown)} more ways; --format json lists all", "label"))
+        more = len(rows) - len(shown)
+        ways = "1 more way" if more == 1 else f"{more} more ways"
+        writer.line(Piece(f"  … and {ways}; --format json lists all", "label"))
 
 
 def _what_if(writer: Writer, report: Report) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,7 +116,21 @@ def gather(names: Sequence[str], machines: Sequence[str] = ()) -> Gathered:
         passed_over += others
         if inside is not None and not usable and not complaints and (others or not inside):
             refused.append(Refused(_label(name), "a folder that holds nothing that is read here"))
-    return Gathered(tuple(sources), tuple(refused), passed_over)
+    return Gathered(_told_apart(sources), tuple(refused), passed_over)
+
+
+def _told_apart(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """The same with the name of its folder for each file that is called like another one."""
+    labels = Counter(source.label for source in sources)
+    return tuple(
+        source._replace(label=_with_folder(source)) if labels[source.label] > 1 and source.folder else source
+        for source in sources
+    )
+
+
+def _with_folder(source: Source) -> str:
+    archive, slash, name = source.label.rpartition("/")
+    return f"{archive}{slash}{source.folder}/{name}"
 
 
 def _folder(path: str) -> str:

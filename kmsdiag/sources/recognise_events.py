@@ -12,9 +12,8 @@ from typing import Final
 EVTX: Final = b"ElfFile\0"
 
 _XML: Final = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE[^>\[]*(?:\[.{0,3000}?\]\s*)?>\s*|<!--.{0,1000}?-->\s*){0,5}"
-    r"(?:<Events\b[^>]*>\s*)?<Event(?:\s[^>]*)?>",
-    re.DOTALL,
+    r"\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!DOCTYPE[^>\[]*+(?:\[[^\]]*+\]\s*+)?+>\s*+|<!--(?:[^-]|-(?!->))*+-->\s*+)*+"
+    r"(?:<Events\b[^>]*+>\s*+)?+<Event(?:\s[^>]*+)?>"
 )
 _JSON: Final = re.compile(r"\s*\[?\s*\{")
 _JSON_KEYS: Final = (
