@@ -183,7 +183,8 @@ def activated_since(attempt: Attempt, machine: Machine | None) -> datetime.datet
         return None
     for product, part in products.clients(machine):
         begun = products.begun(product, part)
-        same = product.activation_id.lower() == attempt.activation_id
+        windows = attempt.required == CLIENT_THRESHOLD and not products.is_office(product)
+        same = windows or product.activation_id.lower() == attempt.activation_id
         if same and begun is not None and begun >= attempt.at:
             return begun
     return None
@@ -342,14 +343,13 @@ def _from_status(machine: Machine, hosts: _Hosts, met: "ByName[str]") -> Iterato
 
 def _last_requests(machine: Machine, requesters: Iterable[Requester]) -> dict[str, tuple[Requester, HostRequest]]:
     """A machine's last request of each product; of an ID that several share, only those with its own name."""
+    # A name that is assumed is no reason against a request; of an ID that several share it may be one for it.
     name = "" if machine.named_by.assumed else machine.name
     last: dict[str, tuple[Requester, HostRequest]] = {}
     for one in requesters:
-        if one.names > 1 and not name:
-            continue
         for request in one.requests_in_detail or _as_detail(one):
-            named = request.machine if one.names > 1 or request.machine else "".join(one.machines)
-            if (one.names > 1 and not named) or not _may_be(named, name):
+            named = request.machine or ("" if one.names > 1 else "".join(one.machines))
+            if not (is_same(named, machine.name) if one.names > 1 else _may_be(named, name)):
                 continue
             before = last.get(request.activation_id)
             if before is None or (request.at, one.host) >= (before[1].at, before[0].host):

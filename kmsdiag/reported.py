@@ -159,12 +159,15 @@ def _row_of(product: ProductState, rows: Sequence[Correlation]) -> Correlation |
         if row.activation_id == own:
             return row
     office = products.is_office(product)
-    near = [
-        row
-        for row in rows
-        if not (own and row.activation_id) and not (office and row.required == limits.CLIENT_THRESHOLD)
-    ]
+    near = [row for row in rows if _may_be_of(row, own, office=office)]
     return near[0] if len(near) == 1 else None
+
+
+def _may_be_of(row: Correlation, activation_id: str, *, office: bool) -> bool:
+    """Only Windows clients need 25, and a machine has one Windows, whatever its edition was at the time."""
+    if row.required == limits.CLIENT_THRESHOLD:
+        return not office
+    return not (activation_id and row.activation_id)
 
 
 def _of_product(

@@ -246,6 +246,12 @@ class TestClients:
         assert found.verdict.headline == "The only client is activated."
         assert "client_identity.shared" not in {one.code for view in found.results for one in view.findings}
 
+    def test_an_edition_that_was_changed_is_the_same_windows(self) -> None:
+        """The log is of the time before; only Windows clients need 25, and a machine has one."""
+        failed = attempt(FAILED, hresult="0x800706BA", activation_id=OTHER)
+        found = report(World().status("a.txt", client(status=5, grace_minutes=0)).events(logs(client_log(failed))))
+        assert [cause.code for cause in found.verdict.causes] == ["tcp.client_says"]
+
     def test_licences_without_a_key_are_no_products(self) -> None:
         """ospp.vbs /dstatusall lists dozens of them."""
         listed = [product(name=f"Office {n}", activation_id=f"{n}", status=0, in_use=None) for n in range(30)]

@@ -23,8 +23,7 @@ _ASK_DNS = Fix(Where.HERE, "see the answer yourself", "dig {at:words} {name} SRV
 _ASK_DNS_WINDOWS = Fix(Where.CLIENT, "see what a client gets", "Resolve-DnsName -Type SRV -DnsOnly {name}")
 _PUBLISH = Fix(
     Where.KMS_HOST,
-    "have the KMS host publish itself, in domains other than its own by its registry value DnsDomainPublishList (event"
-    " 12294 says it did, 12293 why not)",
+    "have the KMS host publish itself (in other domains: registry value DnsDomainPublishList); event 12294 says it did",
     "slmgr /sdns; Restart-Service sppsvc",
 )
 _ADD_RECORD = Fix(
