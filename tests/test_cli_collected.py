@@ -77,8 +77,10 @@ class TestTheCompany:
             ("request.lost_back", "Answers of kms1.contoso.example do not come back to 1 client (pc03)"),
             (
                 "tcp.client_says",
-                "kms1.contoso.example can't be reached by 1 client (pc02): the RPC server is not available: TCP is"
-                " blocked, or nothing listens (0x800706BA)",
+                (
+                    "kms1.contoso.example can't be reached by 1 client (pc02): the RPC server is not available: TCP is"
+                    " blocked, or nothing listens (0x800706BA)"
+                ),
             ),
             ("answer.other_product", "kms1.contoso.example refuses (0xC004F042): its key is for other products"),
         }
