@@ -92,7 +92,7 @@ META = CheckMeta(
         "unknown_status": Code(Severity.NOT_ASSESSED, "{who}: the files do not tell the licence status ({products})."),
         "nothing": Code(Severity.NOT_ASSESSED, "The files tell of no KMS client."),
     },
-    tags=frozenset({"client", "files"}),
+    tags=frozenset({"client", "files", "path"}),
     since="0.1",
     references=(
         "Microsoft: Activation policy values for volume activation",

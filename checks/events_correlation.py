@@ -17,6 +17,7 @@ from kmsdiag.knowledge import codes
 from kmsdiag.model.correlation import Correlation, Fate
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding, Scalar
+from kmsdiag.model.outcome import State
 from kmsdiag.model.request import Request
 from kmsdiag.model.target import KMS_PORT, Subject, TargetError, parse_host
 
@@ -31,6 +32,10 @@ META = CheckMeta(
     title="Client and host side by side",
     codes={
         "succeeded": Code(Severity.OK, "Activated: {clients}."),
+        "since": Code(
+            Severity.INFO,
+            "{clients}: in the logs the last attempt failed ({ends}); by their own files they were activated after it.",
+        ),
         "lost_there": Code(
             Severity.ERROR,
             "Requests of {clients} to {hosts} are not in the host's log of that time.",
@@ -114,7 +119,13 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     rows = correlation.rows(machines, answer, captures)
     because: tuple[Request, ...] = (question, *collected.questions(seen.target))  # type: ignore[type-arg]
     groups: dict[tuple[Fate, str], list[Correlation]] = {}
+    later = [row for row in rows if _is_overtaken(row)]
+    if later:
+        ends = tuple(sorted({row.fate.words for row in later}))
+        yield say("since", because, clients=who(list(dict.fromkeys(row.client for row in later))), ends=ends)
     for row in rows:
+        if _is_overtaken(row):
+            continue
         code = (row.hresult if codes.is_failure(row.hresult) else row.host_hresult) if row.fate in _WITH_CODE else ""
         groups.setdefault((row.fate, code), []).append(row)
     for (fate, code), own in sorted(groups.items()):
@@ -139,3 +150,8 @@ def _target(host: str) -> dict[str, str | int]:
     except TargetError:
         return {"target": host, "port": KMS_PORT}
     return {"target": spec.host, "port": spec.port}
+
+
+def _is_overtaken(row: Correlation) -> bool:
+    """Whether a client's last attempt in the logs failed, and a file of its own shows a success after that."""
+    return row.since is not None and row.fate.state is State.FAIL

@@ -37,6 +37,12 @@ META = CheckMeta(
             "Each of them gets the same answer until that is mended.",
             (_KEYS,),
         ),
+        "refused_before": Code(
+            Severity.WARNING,
+            "{host} refused {requests} of {clients} with {code} ({meaning}); the last request of each ended otherwise.",
+            "It was mended, or only one of the products of these clients is refused.",
+            (_KEYS,),
+        ),
         "idle": Code(
             Severity.WARNING,
             "{host} processed its last request at {last}, {days} days before its log or the others end.",
@@ -54,6 +60,9 @@ META = CheckMeta(
             "{host} logged {clients} in the last 30 days, and {required} are needed by some of them.",
             "Unless its log begins too late to hold them all, its count is too low: 0xC004F038 on those clients.",
             (Fix(Where.KMS_HOST, "see the count itself", "slmgr /dlv"),),
+        ),
+        "unreadable": Code(
+            Severity.NOT_ASSESSED, "{host}: whether {requests} were refused is not known; their codes can't be read."
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "The event logs hold no request that a KMS host processed (12290)."),
     },
@@ -73,7 +82,7 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     """Each host by its codes; whether it is idle; whether enough ask it."""
     question = collected.logs(seen.target)
     answer = seen[question]
-    hosts = [host for host in answer.hosts if host.requests]
+    hosts = [host for host in answer.hosts if host.requests and host.hresults]
     for host in hosts:
         own = [one for one in answer.requesters if one.host == host.host]
         yield from _judge_codes(host, own, (question,))
@@ -89,11 +98,12 @@ def _judge_codes(host: HostEvents, own: Sequence[Requester], because: tuple[Even
         clients = who([one.machines[0] if one.machines else one.client_machine_id for one in hit])
         requests = number_of(number, "request")
         if codes.canonical(code) is None:
-            # "unreadable", and "others" where there are too many: what could not be read is told by events_noise.
-            continue
-        if codes.is_failure(code):
+            # "unreadable", or "others" of very many.
+            yield say("unreadable", because, host=host.host, requests=requests)
+        elif codes.is_failure(code):
+            still = not hit or any(one.last_hresult == code for one in hit)
             yield say(
-                "refusing",
+                "refusing" if still else "refused_before",
                 because,
                 host=host.host,
                 requests=requests,

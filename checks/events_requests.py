@@ -10,7 +10,7 @@ What to do: follow the code of the last attempt.
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kmsdiag import check, collected, correlation
 from kmsdiag.captured import count as number_of
@@ -20,7 +20,8 @@ from kmsdiag.knowledge import codes
 from kmsdiag.model.events import Attempt, AttemptEnd, ClientEvents
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
-from kmsdiag.model.request import EventLogs
+from kmsdiag.model.machine_name import ByName
+from kmsdiag.model.request import EventLogs, Request
 from kmsdiag.model.target import Subject
 
 _LOG = Fix(
@@ -39,6 +40,10 @@ META = CheckMeta(
     title="Activation attempts in the clients' event logs",
     codes={
         "activated": Code(Severity.OK, "The last attempt of {clients} was answered and activated it."),
+        "since": Code(
+            Severity.INFO,
+            "The last attempt of {clients} in the logs failed; by their own files they were activated after it.",
+        ),
         "retried": Code(
             Severity.INFO,
             "{clients} activated after attempts that failed: {codes}.",
@@ -94,7 +99,12 @@ class _Last(NamedTuple):
 
 
 subjects = check.event_logs
-ask = collected.ask_logs
+
+
+def ask(_subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
+    """The logs, and files that may tell how their clients stood later."""
+    yield collected.logs(seen.target)
+    yield from collected.questions(seen.target)
 
 
 def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
@@ -104,8 +114,13 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     because = (question,)
     told = [client for client in answer.clients if client.latest]
     groups: dict[tuple[AttemptEnd, str, int], list[_Last]] = {}
+    machines = ByName((machine.name, machine) for machine in collected.machines(seen))
+    since: list[str] = []
     for client in told:
         for last in correlation.last_attempts(client):
+            if correlation.activated_since(last, machines.get(client.machine)) is not None:
+                since.append(client.machine)
+                continue
             groups.setdefault((last.end, _code(last), last.required or 0), []).append(_Last(client, last))
     for (end, code, _required), ended in sorted(groups.items()):
         yield _judge(end, code, ended, because)
@@ -113,7 +128,9 @@ def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
     directory = [client.machine for client in answer.clients if client.by_directory]
     if directory:
         yield say("directory", because, clients=who(directory))
-    if not told and not directory:
+    if since:
+        yield say("since", because, clients=who(list(dict.fromkeys(since))))
+    if not groups and not since and not directory:
         yield say("nothing", because)
 
 

@@ -92,7 +92,7 @@ META = CheckMeta(
         "office_key": Code(Severity.OK, "{who}: it has a KMS host key for Office ({products})."),
         "no_office_key": Code(
             Severity.WARNING,
-            "No KMS host in the files shows a host key for Office, and there are Office clients: {clients}.",
+            "No KMS host in the files shows a host key for Office, and Office clients are not licensed: {clients}.",
             "A host for Windows alone refuses Office with 0xC004F042. slmgr /dlv without 'all' shows Windows only: the"
             " key may be there and not in the files.",
             (
@@ -117,7 +117,7 @@ META = CheckMeta(
         ),
         "nothing": Code(Severity.NOT_ASSESSED, "None of the machines in the files is a KMS host."),
     },
-    tags=frozenset({"files", "host"}),
+    tags=frozenset({"files", "host", "path"}),
     since="0.1",
     references=(
         "Microsoft: KMS activation planning",
@@ -198,6 +198,11 @@ def _waits(product: ProductState) -> bool:
     return not products.is_office(product) and product.status != licences.LICENSED
 
 
+def _office_waits(product: ProductState) -> bool:
+    """What is licensed shows that something serves it: a host whose files are not here, or Active Directory."""
+    return products.is_office(product) and product.status != licences.LICENSED
+
+
 def _release(machine: Machine) -> Release | None:
     """Its release of Windows, from the system's own words or the build that a Windows product's PID carries."""
     systems = [part.state.system for part in machine.parts if part.state.system]
@@ -247,8 +252,9 @@ def _judge_release(
 def _judge_office(hosts: Sequence[Machine], machines: Sequence[Machine]) -> Iterator[Finding]:
     office = [one for one in machines if any(products.is_office(product) for product, _part in products.clients(one))]
     served = any(products.is_office(product) for host in hosts for product, _part in products.hosts(host))
-    if hosts and office and not served:
-        yield say("no_office_key", _because((*hosts, *office)), clients=who(office))
+    waiting = [one for one in office if any(_office_waits(product) for product, _part in products.clients(one))]
+    if hosts and waiting and not served:
+        yield say("no_office_key", _because((*hosts, *waiting)), clients=who(waiting))
     elif served:
         yield from _judge_office_versions(hosts, office)
 
@@ -259,7 +265,7 @@ def _judge_office_versions(hosts: Sequence[Machine], office: Sequence[Machine]) 
     waiting: dict[str, list[Machine]] = {}
     for machine in office:
         for product, _part in products.clients(machine):
-            if products.is_office(product) and product.status != licences.LICENSED:
+            if _office_waits(product):
                 waiting.setdefault(_office_version(product), []).append(machine)
     for version, clients in sorted(waiting.items()):
         if version and version not in keys:

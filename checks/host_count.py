@@ -94,7 +94,7 @@ META = CheckMeta(
         "unknown": Code(Severity.NOT_ASSESSED, "{host}: the count is not told ({product}).", fixes=(_SEE,)),
         "nothing": Code(Severity.NOT_ASSESSED, "None of the machines in the files is a KMS host."),
     },
-    tags=frozenset({"files", "host"}),
+    tags=frozenset({"files", "host", "path"}),
     since="0.1",
     references=(
         "Microsoft: KMS activation planning",

@@ -3,7 +3,7 @@
 import datetime
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +23,7 @@ from kmsdiag.model.answer import (
 )
 from kmsdiag.model.capture import CaptureAnswer, Channel, FoundBy, Lack
 from kmsdiag.model.collected import StatusAnswer
-from kmsdiag.model.events import EventsAnswer
+from kmsdiag.model.events import AttemptEnd, EventsAnswer
 from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome
 from kmsdiag.model.proposal import Proposal
 from kmsdiag.model.report import Vantage
@@ -171,6 +171,11 @@ def _fact_problems(fact: Fact) -> Iterator[str]:
     elif isinstance(answer, CaptureAnswer):
         named += _captured_addresses(answer)
         yield from _capture_problems(answer)
+    elif isinstance(answer, EventsAnswer):
+        yield from _event_problems(answer)
+    elif isinstance(answer, StatusAnswer):
+        results = {product.result for machine in answer.machines for product in machine.products}
+        yield from _no_hresults(results - {""})
     yield from (f"{address!r} is no address" for address in named if as_address(address) is None)
 
 
@@ -219,11 +224,37 @@ def _capture_problems(answer: CaptureAnswer) -> Iterator[str]:
     ):
         known = set(kind)
         yield from (f"{name!r} is no {kind.__name__}" for count in counts for name in count if name not in known)
-    codes = {code for host in answer.hosts for code in host.hresults} | {code for use in uses for code in use.hresults}
-    yield from (f"{code!r} is no HRESULT" for code in sorted(codes) if not _HRESULT.fullmatch(code))
+    yield from _no_hresults(code for host in answer.hosts for code in host.hresults)
+    yield from _no_hresults(code for use in uses for code in use.hresults)
     for use in uses:
         if use.first.tzinfo is None or use.last.tzinfo is None:
             yield f"the time {use.first} has no zone"
+
+
+def _no_hresults(codes: Iterable[str]) -> Iterator[str]:
+    yield from (f"{code!r} is no HRESULT" for code in sorted(set(codes)) if not _HRESULT.fullmatch(code))
+
+
+_UNCOUNTED: Final = {"", "unreadable", "others"}
+"""Instead of a code: none, one that could not be read, and what was too much to count."""
+
+
+def _event_problems(answer: EventsAnswer) -> Iterator[str]:
+    """What is not as the digest of event logs is made: spelling of codes, keys of counts, order in time."""
+    codes: set[str] = set()
+    for client in answer.clients:
+        codes.update(client.hresults, client.failures)
+        codes.update(code for attempt in client.latest for code in (attempt.hresult, attempt.answer))
+        yield from (f"{end!r} is no {AttemptEnd.__name__}" for end in client.ends if end not in set(AttemptEnd))
+        if list(client.latest) != sorted(client.latest, key=lambda attempt: attempt.at):
+            yield f"the attempts of {client.machine!r} are not in their order"
+    for host in answer.hosts:
+        codes.update(host.hresults, host.start_failures, (one.hresult for one in host.publishing))
+    for one in answer.requesters:
+        codes.update(one.hresults, [one.last_hresult], (request.hresult for request in one.requests_in_detail))
+        if one.first > one.last:
+            yield f"the requests of {one.client_machine_id!r} end before they begin"
+    yield from _no_hresults(codes - _UNCOUNTED)
 
 
 class _Envelope(msgspec.Struct):

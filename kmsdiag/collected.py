@@ -283,8 +283,8 @@ def _short_names_joined(groups: _Groups) -> _Groups:
     joined: _Groups = {}
     for name, own in groups.items():
         full = whole.get(name, [])
-        # A file's or folder's name is no host name: only what is known to be one is completed.
-        known = any(not by.assumed for _part, _name, by in own)
+        # A file's name is no host name; a folder is often called as the machine whose files it holds.
+        known = any(not by.assumed or by is NamedBy.FOLDER for _part, _name, by in own)
         joined.setdefault(full[0] if len(full) == 1 and known else name, []).extend(own)
     return joined
 

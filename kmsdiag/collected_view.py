@@ -28,10 +28,12 @@ def view(seen: Evidence, ends: Sequence[ClientEnd]) -> CollectedView | None:
     events = collected.events_of(seen)
     captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
     states = _states(ends)
+    served = {end.client for end in ends if end.state is State.OK}
     lapsed = {end.client for end in ends if end.state is State.FAIL and not end.licensed}
     return CollectedView(
         activated=sum(state is State.OK for state in states.values()),
         failed=sum(state is State.FAIL for state in states.values()),
+        partly=sum(state is State.FAIL and client in served for client, state in states.items()),
         renewing=sum(state is State.FAIL and client not in lapsed for client, state in states.items()),
         not_known=sum(state is State.UNKNOWN for state in states.values()),
         products=tuple(_product_rows(machines, ends)),
@@ -56,14 +58,15 @@ def _states(ends: Sequence[ClientEnd]) -> Mapping[str, State]:
 def _product_rows(machines: Sequence[Machine], ends: Sequence[ClientEnd]) -> Iterator[ProductRow]:
     by_product = {(end.client, end.activation_id, end.product): end for end in ends}
     for machine in machines:
-        for product, part in machine.products():
-            if product.in_use is not False and product.host is None:
-                name = product.name or product.activation_id
-                yield _product(machine, product, part, by_product.get((machine.name, product.activation_id, name)))
+        for product, part, channel in products.with_key(machine):
+            if product.host is None:
+                end = by_product.get((machine.name, product.activation_id, product.name or product.activation_id))
+                yield _product(machine, product, part, channel, end)
 
 
-def _product(machine: Machine, product: ProductState, part: Part, end: ClientEnd | None) -> ProductRow:
-    channel = licences.channel_of(product.channel, product.description)
+def _product(
+    machine: Machine, product: ProductState, part: Part, channel: Channel, end: ClientEnd | None
+) -> ProductRow:
     host, port = product.override_host or product.discovered_host, product.override_port or product.discovered_port
     kms = "KMS client" if channel is Channel.CLIENT else channel.value.removeprefix("a ").removeprefix("an ")
     return ProductRow(

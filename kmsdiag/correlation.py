@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from kmsdiag import captured
+from kmsdiag import captured, products
 from kmsdiag.captured import People
 from kmsdiag.collected import Machine
 from kmsdiag.knowledge import codes
@@ -86,7 +86,7 @@ class _Hosts:
         for one in self.requesters(attempt.client_machine_id):
             kept = one.requests_in_detail
             # Of an ID with many requests the newest are kept.
-            if one.host == own.host and one.requests > len(kept) and (not kept or attempt.at < kept[0].at + margin):
+            if one.host == own.host and one.requests > len(kept) and (not kept or attempt.at - kept[0].at < margin):
                 return None
         return own
 
@@ -120,11 +120,13 @@ def correlate(
     rows: list[Correlation] = []
     logged = []
     owners = _owners(machines)
+    known = ByName((machine.name, machine) for machine in machines)
     for client in events.clients:
         if client.latest:
             name = client.machine or owners.get(client.latest[-1].client_machine_id, "")
+            own = known.get(name)
             logged.append(name)
-            rows.extend(_from_log(client, name, attempt, hosts, met) for attempt in last_attempts(client))
+            rows.extend(_from_log(client, name, attempt, hosts, met, own) for attempt in last_attempts(client))
     by_log = ByName((name, name) for name in logged)
     for machine in machines:
         if by_log.get(machine.name) is None and not machine.is_host:
@@ -144,7 +146,14 @@ def _owners(machines: Iterable[Machine]) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------- clients' logs
 
 
-def _from_log(client: ClientEvents, name: str, attempt: Attempt, hosts: _Hosts, met: "ByName[str]") -> Correlation:
+def _from_log(
+    client: ClientEvents,
+    name: str,
+    attempt: Attempt,
+    hosts: _Hosts,
+    met: ByName[str],
+    machine: Machine | None,
+) -> Correlation:
     met_at = hosts.match(attempt, client.machine)
     covering = hosts.covering(attempt)
     fate, gaps = _fate(attempt, met_at, covering), list(_gaps(client, attempt, met_at, covering, hosts))
@@ -163,8 +172,22 @@ def _from_log(client: ClientEvents, name: str, attempt: Attempt, hosts: _Hosts, 
         attempts=client.attempts,
         requests=sum(one.requests for one in hosts.requesters(attempt.client_machine_id)),
         captured=met.get(name) or "",
+        since=activated_since(attempt, machine),
         gaps=tuple(gaps),
     )
+
+
+def activated_since(attempt: Attempt, machine: Machine | None) -> datetime.datetime | None:
+    """When the product of an attempt that failed was activated after it, by a file of the same machine."""
+    if machine is None or attempt.end in (AttemptEnd.ACTIVATED, AttemptEnd.OPEN):
+        return None
+    for product, part in products.clients(machine):
+        begun = products.begun(product, part)
+        windows = attempt.required == CLIENT_THRESHOLD and not products.is_office(product)
+        same = windows or product.activation_id.lower() == attempt.activation_id
+        if same and begun is not None and begun >= attempt.at:
+            return begun
+    return None
 
 
 class _Asked(NamedTuple):
@@ -320,14 +343,13 @@ def _from_status(machine: Machine, hosts: _Hosts, met: "ByName[str]") -> Iterato
 
 def _last_requests(machine: Machine, requesters: Iterable[Requester]) -> dict[str, tuple[Requester, HostRequest]]:
     """A machine's last request of each product; of an ID that several share, only those with its own name."""
+    # A name that is assumed is no reason against a request; of an ID that several share it may be one for it.
     name = "" if machine.named_by.assumed else machine.name
     last: dict[str, tuple[Requester, HostRequest]] = {}
     for one in requesters:
-        if one.names > 1 and not name:
-            continue
         for request in one.requests_in_detail or _as_detail(one):
-            named = request.machine if one.names > 1 or request.machine else "".join(one.machines)
-            if (one.names > 1 and not named) or not _may_be(named, name):
+            named = request.machine or ("" if one.names > 1 else "".join(one.machines))
+            if not (is_same(named, machine.name) if one.names > 1 else _may_be(named, name)):
                 continue
             before = last.get(request.activation_id)
             if before is None or (request.at, one.host) >= (before[1].at, before[0].host):

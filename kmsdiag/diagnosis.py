@@ -508,6 +508,8 @@ def _files_headline(files: CollectedView) -> str:
         whole = "the only client" if tried == 1 else f"{files.failed:,} of {tried:,} clients"
         return f"{whole} could not renew, and {'is' if files.failed == 1 else 'are'} activated still{more}"
     if files.failed:
+        if files.partly:
+            more = f" ({files.partly:,} with another product that is){more}"
         if files.renewing:
             still = "is" if files.renewing == 1 else "are"
             more = f" ({files.renewing:,} more could not renew, and {still} activated still){more}"

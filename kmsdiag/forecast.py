@@ -17,7 +17,7 @@ left is counted.
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
 
-from kmsdiag import plan
+from kmsdiag import plan, products
 from kmsdiag.collected import Machine
 from kmsdiag.knowledge.licences import (
     GRACE,
@@ -25,8 +25,6 @@ from kmsdiag.knowledge.licences import (
     MINUTES_OF_A_GRANT,
     NOTIFICATION,
     WARNING_MINUTES,
-    Channel,
-    channel_of,
     status_words,
 )
 from kmsdiag.knowledge.limits import ACTIVATION_INTERVAL, HOSTS_PER_KEY, RENEWAL_INTERVAL, RENEWAL_WATCH
@@ -70,9 +68,7 @@ def forecast(
 
 def of_machine(machine: Machine) -> Iterator[Reading]:
     """The products of a machine that ask a KMS host, as its collected files show them."""
-    for product, part in machine.products():
-        if product.in_use is False or channel_of(product.channel, product.description) is not Channel.CLIENT:
-            continue
+    for product, part in products.clients(machine):
         yield Reading(
             name=f"{machine.name} (assumed)" if machine.named_by.assumed else machine.name,
             product=product.name,
@@ -147,7 +143,11 @@ def _licensed(reading: Reading) -> ClientForecast:
         steps = [
             Step(kind=StepKind.TRY, minutes=often, text=f"asks again, as every {often} minutes", latest=True),
         ]
-        notes.append("its renewals fail: it should have renewed before this was read")
+        notes.append(
+            "its renewals fail: it should have renewed before this was read"
+            if -due > renewal
+            else "a renewal is overdue: it failed, or the machine was off"
+        )
     steps += [
         Step(kind=StepKind.ACTIVATED, minutes=-elapsed, text="last success, which follows from the minutes left"),
         Step(kind=StepKind.WARNING, minutes=left - WARNING_MINUTES, text="Windows warns, 30 days before the end"),

@@ -92,8 +92,9 @@ def _with_reported(known: Sequence[Path], told: Iterable[Path]) -> list[Path]:
             continue
         before = joined[number]
         state, fails_at = before.state, before.fails_at
-        if before.state is PathState.UNKNOWN or (before.state is PathState.OK and path.state is PathState.FAIL):
-            # What a client reports comes after all that can be asked from here.
+        later = path.state is PathState.FAIL and path.fails_at in (Stage.REQUEST, Stage.ANSWER, Stage.HOST)
+        if before.state is PathState.UNKNOWN or (before.state is PathState.OK and later):
+            # What a client meets there comes after all that can be asked from here.
             state, fails_at = path.state, path.fails_at
         elif path.state not in (before.state, PathState.UNKNOWN):
             state, fails_at = PathState.PARTIAL, None

@@ -7,6 +7,7 @@ from kmsdiag.collected import Machine, Part
 from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.collected import ProductState
+from kmsdiag.model.machine_name import is_same
 from kmsdiag.model.target import as_address
 
 _OFFICE = (licences.OFFICE, licences.OFFICE_2010)
@@ -42,6 +43,17 @@ def end(product: ProductState, part: Part) -> datetime.datetime | None:
     return part.at + datetime.timedelta(minutes=product.grace_minutes)
 
 
+def begun(product: ProductState, part: Part) -> datetime.datetime | None:
+    """When it was activated last: what is left of the 180 days tells, where the file's time is known."""
+    left = product.grace_minutes
+    if part.at is None or product.status != licences.LICENSED or not 0 < left <= licences.MINUTES_OF_A_GRANT:
+        return None
+    try:
+        return part.at - datetime.timedelta(minutes=licences.MINUTES_OF_A_GRANT - left)
+    except OverflowError:
+        return None
+
+
 def with_key(machine: Machine) -> Iterator[tuple[ProductState, Part, Channel]]:
     """Products of a machine that have a key, and whose.
 
@@ -65,12 +77,10 @@ def hosts(machine: Machine) -> list[tuple[ProductState, Part]]:
 def is_named(machine: Machine, host: str) -> bool:
     """Whether a host's name or address means this machine; a short name means any machine of that name."""
     name = host.strip("[]").lower().removesuffix(".")
-    if as_address(name) is not None:
-        return any(as_address(one) == as_address(name) for network in machine.networks() for one in network.addresses)
-    own = machine.name.lower().removesuffix(".")
-    if "." in name and "." in own:
-        return name == own
-    return name.partition(".")[0] == own.partition(".")[0]
+    address = as_address(name)
+    if address is not None and any(as_address(one) == address for own in machine.networks() for one in own.addresses):
+        return True
+    return is_same(name, machine.name)
 
 
 def uses(machine: Machine) -> list[str]:

@@ -5,9 +5,8 @@ is nothing, or older than what a tool shows, its licence state does. A product t
 key never asks a KMS host and is licensed, has no part in a path.
 """
 
-import datetime
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -87,13 +86,13 @@ def report(seen: Evidence, known: Names) -> Reported:
     captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
     rows = correlation.rows(machines, events, captures)
     names = _with_lookups(known, machines)
-    ends = list(_ends(machines, rows))
+    ends = list(_ends(machines, rows, events))
     hosts = _hosts(machines)
     paths: list[Path] = []
     faults: list[Fault] = []
     ways: dict[tuple[str, str, int], list[ClientEnd]] = {}
     for end in ends:
-        ways.setdefault(_key(end.host, names), []).append(end)
+        ways.setdefault(_key(_called(end.host, hosts, names), names), []).append(end)
     for view in hosts:
         ways.setdefault(_key(_place(view), names), [])
     for key, own in sorted(ways.items()):
@@ -107,8 +106,14 @@ def report(seen: Evidence, known: Names) -> Reported:
 # ------------------------------------------------------------------------------------------------------ clients
 
 
-def _ends(machines: Sequence[Machine], rows: Iterable[Correlation]) -> Iterator[ClientEnd]:
+def _ends(machines: Sequence[Machine], rows: Iterable[Correlation], events: EventsAnswer | None) -> Iterator[ClientEnd]:
     """How every product of every client stands: by its logs, and by its status files."""
+    for client in () if events is None else events.clients:
+        codes_shown = [code for code in client.failures if _is_of_kms(code)]
+        if codes_shown and not (client.latest or client.by_directory):
+            # What a user saw some time, without an attempt: that it is a client, and no more.
+            words = f"event 8198 has {codes_shown[0]}"
+            yield ClientEnd(client.machine, State.UNKNOWN, "on_screen", words)
     known = ByName((machine.name, machine) for machine in machines)
     by_machine: dict[str, list[Correlation]] = {}
     strangers = []
@@ -122,6 +127,11 @@ def _ends(machines: Sequence[Machine], rows: Iterable[Correlation]) -> Iterator[
         yield from _of_machine(machine, by_machine.get(machine.name, ()))
     for row in strangers:
         yield _of_row(row, row.client, "", None)
+
+
+def _is_of_kms(code: str) -> bool:
+    known = codes.find(code)
+    return known is not None and known.layer is not Layer.NOT_KMS
 
 
 def _of_machine(machine: Machine, rows: Sequence[Correlation]) -> Iterator[ClientEnd]:
@@ -149,12 +159,15 @@ def _row_of(product: ProductState, rows: Sequence[Correlation]) -> Correlation |
         if row.activation_id == own:
             return row
     office = products.is_office(product)
-    near = [
-        row
-        for row in rows
-        if not (own and row.activation_id) and not (office and row.required == limits.CLIENT_THRESHOLD)
-    ]
+    near = [row for row in rows if _may_be_of(row, own, office=office)]
     return near[0] if len(near) == 1 else None
+
+
+def _may_be_of(row: Correlation, activation_id: str, *, office: bool) -> bool:
+    """Only Windows clients need 25, and a machine has one Windows, whatever its edition was at the time."""
+    if row.required == limits.CLIENT_THRESHOLD:
+        return not office
+    return not (activation_id and row.activation_id)
 
 
 def _of_product(
@@ -195,9 +208,8 @@ def _is_newer(end: ClientEnd | None, product: ProductState, part: Part, row: Cor
     if end is None or end.state in (State.UNKNOWN, row.fate.state) or part.at is None or row.at is None:
         return False
     if end.state is State.OK and product.status == licences.LICENSED and not product.result:
-        # A licence stays for 180 days; what is left of them tells when it was had.
-        spent = licences.MINUTES_OF_A_GRANT - product.grace_minutes
-        return product.grace_minutes > 0 and row.at <= part.at - datetime.timedelta(minutes=spent)
+        begun = products.begun(product, part)
+        return begun is not None and row.at <= begun
     return row.at <= part.at
 
 
@@ -245,7 +257,7 @@ def _of_row(row: Correlation, client: str, product: str, host: tuple[str, int] |
         row.fate.value,
         row.fate.words,
         product,
-        row.hresult if codes.is_failure(row.hresult) else row.host_hresult,
+        next(filter(codes.is_failure, (row.hresult, row.host_hresult)), ""),
         where or "event 12288",
         _parsed(row.host) or host,
         row,
@@ -282,6 +294,14 @@ def _hosts(machines: Iterable[Machine]) -> list[_HostView]:
 
 def _place(view: _HostView) -> tuple[str, int]:
     return (bare(view.machine.name), view.state.port or KMS_PORT)
+
+
+def _called(host: tuple[str, int] | None, hosts: Sequence[_HostView], names: Names) -> tuple[str, int] | None:
+    """A client's host by the name of its machine in the files: a client may use a short name or an address."""
+    if host is None or host in names:
+        return host
+    own = {bare(view.machine.name) for view in hosts if products.is_named(view.machine, host[0])}
+    return (own.pop(), host[1]) if len(own) == 1 else host
 
 
 def _is_target(view: _HostView, target: str) -> bool:
@@ -389,20 +409,24 @@ def _path(
 ) -> tuple[Path, list[Fault]]:
     states = {end.state for end in ends} - {State.UNKNOWN}
     stages = tuple(_host_stage(view, ends, events) for view in views)
-    told = any(stage.outcome == _COUNT_LOW for stage in stages)
-    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, count_told=told)]
     state, fails_at = PathState.UNKNOWN, None
     low = any(stage.state is State.FAIL for stage in stages)
-    # A host that counts enough for servers and Office, and not for Windows clients, serves the former.
+    # A host that counts enough for servers and Office, and not for Windows clients, serves the former; one may have an
+    # Office key that serves nobody beside a Windows key that does.
     some = any(
-        stage.outcome == _COUNT_LOW and (view.state.count or 0) >= limits.SERVER_THRESHOLD
+        stage.state is State.OK or (stage.outcome == _COUNT_LOW and (view.state.count or 0) >= limits.SERVER_THRESHOLD)
         for view, stage in zip(views, stages, strict=True)
     )
+    told = {"answer.below_threshold"} if any(stage.outcome == _COUNT_LOW for stage in stages) else set()
+    if low and not some:
+        # Not activated, without an attempt that tells why: the host that they use tells.
+        told.add("client.not_activated")
+    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, told)]
     if states == {State.OK}:
         state = PathState.PARTIAL if low else PathState.OK
     elif states == {State.FAIL}:
         state, fails_at = PathState.FAIL, _stage(faults)
-    elif states or some:
+    elif states or (low and some):
         state = PathState.PARTIAL
     elif low:
         state, fails_at = PathState.FAIL, Stage.HOST
@@ -477,13 +501,13 @@ def _host_faults(
         yield Fault(f"host.{stage.outcome}", Stage.HOST, target, args, key, domain, clients=failing, reported=True)
 
 
-def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], *, count_told: bool) -> Iterator[Fault]:
-    """One fault for each way in which clients of a path ended badly; ``count_told``: a host's own account has one."""
+def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], told: Container[str]) -> Iterator[Fault]:
+    """One fault for each way in which clients of a path ended badly, but for what a host's own account has ``told``."""
     groups: dict[tuple[str, str, str], list[ClientEnd]] = {}
     for end in ends:
         if end.state is State.FAIL:
             code = _cause_of(end)
-            if code == "answer.below_threshold" and count_told:
+            if code in told:
                 continue
             groups.setdefault((code, end.code, _kept_apart(code, end)), []).append(end)
     for (code, hresult, _apart), own in sorted(groups.items()):
@@ -565,9 +589,9 @@ def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[Cl
     }
     if domain != NOWHERE:
         args.update(zone=domain, name=f"_vlmcs._tcp.{domain}")
-    if first.row is not None:
-        args["count"] = "an unknown number" if first.row.count is None else first.row.count
-        args["required"] = "more" if first.row.required is None else first.row.required
+    count, required = (None, None) if first.row is None else (first.row.count, first.row.required)
+    args["count"] = "an unknown number" if count is None else count
+    args["required"] = "25 (5 for servers and Office)" if required is None else required
     clients = tuple(dict.fromkeys(end.client for end in ends))
     shown = ClientCode(hresult, Basis.OBSERVED) if hresult else None
     on_screen = code.startswith("client.") or first.where == "the tool's output"

@@ -58,10 +58,11 @@ def asked(
     machine: str = "pc1.corp.example",
     need: int = 25,
     left: int = 43_200,
+    product: str = WINDOWS,
 ) -> Event:
     """12288."""
     at = START + datetime.timedelta(minutes=minute)
-    info = f"{hresult}, 0x0, {host}, {cmid(number)}, {at:%Y/%m/%d %H:%M}, 0, 2, {left}, {WINDOWS}, {need}"
+    info = f"{hresult}, 0x0, {host}, {cmid(number)}, {at:%Y/%m/%d %H:%M}, 0, 2, {left}, {product}, {need}"
     return Event(12288, minute, (info,), machine)
 
 

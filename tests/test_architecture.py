@@ -71,7 +71,13 @@ MAY_IMPORT = {
         "kmsdiag.reported",
     },
     "kmsdiag.common_cause": {"kmsdiag.model", "kmsdiag.path"},
-    "kmsdiag.correlation": {"kmsdiag.captured", "kmsdiag.collected", "kmsdiag.knowledge", "kmsdiag.model"},
+    "kmsdiag.correlation": {
+        "kmsdiag.captured",
+        "kmsdiag.collected",
+        "kmsdiag.knowledge",
+        "kmsdiag.model",
+        "kmsdiag.products",
+    },
     "kmsdiag.compare": {"kmsdiag.model", "kmsdiag.path", "kmsdiag.version"},
     "kmsdiag.cli": {
         "kmsdiag.api",
@@ -158,6 +164,7 @@ MAY_IMPORT = {
         "kmsdiag.knowledge",
         "kmsdiag.model",
         "kmsdiag.plan",
+        "kmsdiag.products",
     },
     "kmsdiag.grouping": {"kmsdiag.collected", "kmsdiag.model"},
     "kmsdiag.knowledge": {"kmsdiag.knowledge", "kmsdiag.model"},

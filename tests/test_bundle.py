@@ -1,3 +1,4 @@
+import datetime
 import json
 import random
 from pathlib import Path
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from kmsdiag import bundle as bundles
 from kmsdiag import diagnosis
 from kmsdiag.bundle import BUNDLE_FORMAT, Bundle, BundleError, decode, encode, make_facts, make_gaps
+from kmsdiag.model.collected import MachineState
 from kmsdiag.model.outcome import DnsOutcome
 from kmsdiag.model.path import VerdictState
 from kmsdiag.model.request import AnyAnswer, AnyRequest, TcpConnect
 from kmsdiag.registry import discover
-from tests.conftest import World, record
+from tests.conftest import AT, World, record
 from tests.labruns import NAMES, runs
+from tests.states import attempt, client, client_log, host_log, logs, request, requester
 from tests.traffic import Traffic
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/bundles"
@@ -159,6 +162,49 @@ class TestErrors:
         place[path[-1]] = value
         with pytest.raises(BundleError, match=says):
             decode(json.dumps(whole).encode())
+
+    @pytest.mark.parametrize(
+        ("path", "value", "says"),
+        [
+            (("clients", 0, "ends"), {"odd": 1}, "'odd' is no AttemptEnd"),
+            (("clients", 0, "hresults"), {"0xc004f042": 1}, "'0xc004f042' is no HRESULT"),
+            (("clients", 0, "failures"), {"odd": 1}, "'odd' is no HRESULT"),
+            (("clients", 0, "latest", 0, "hresult"), "0x0", "'0x0' is no HRESULT"),
+            (("clients", 0, "latest", 0, "answer"), "odd", "'odd' is no HRESULT"),
+            (("clients", 0, "latest", 0, "at"), "2026-01-05T08:00:00", r"timezone component.*latest\[0\]\.at"),
+            (
+                ("clients", 0, "latest", 0, "at"),
+                "2027-01-05T08:00:00Z",
+                "'pc17.contoso.example' are not in their order",
+            ),
+            (("hosts", 0, "hresults"), {"odd": 1}, "'odd' is no HRESULT"),
+            (("hosts", 0, "start_failures"), {"odd": 1}, "'odd' is no HRESULT"),
+            (("requesters", 0, "last_hresult"), "odd", "'odd' is no HRESULT"),
+            (("requesters", 0, "requests_in_detail", 0, "hresult"), "odd", "'odd' is no HRESULT"),
+            (("requesters", 0, "first"), "2027-01-05T08:00:00Z", "end before they begin"),
+        ],
+    )
+    def test_a_digest_of_logs_is_held_to_what_checks_rely_on(
+        self, path: tuple[str | int, ...], value: Any, says: str
+    ) -> None:
+        later = attempt(at=AT + datetime.timedelta(hours=1))
+        answer = logs(client_log(attempt(), later), hosts=(host_log(),), requesters=(requester(request()),))
+        whole = json.loads(encode(World().events(answer).bundle()))
+        assert encode(decode(json.dumps(whole).encode()))
+        place = whole["facts"][0]["answer"]
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        with pytest.raises(BundleError, match=says):
+            decode(json.dumps(whole).encode())
+
+    def test_the_state_of_machines_is_held_to_what_checks_rely_on(self) -> None:
+        for says, made in (
+            ("'0x0' is no HRESULT", client(result="0x0")),
+            (r"timezone component.*machines\[1\]\.collected_at", MachineState(collected_at=AT.replace(tzinfo=None))),
+        ):
+            with pytest.raises(BundleError, match=says):
+                decode(encode(World().status("a.txt", client(), made).bundle()))
 
     @pytest.mark.parametrize("field", ["priority", "weight", "port"])
     @pytest.mark.parametrize("value", [-1, 65_536])

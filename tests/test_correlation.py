@@ -182,6 +182,16 @@ class TestProducts:
         assert fates(logs(requesters=(requester(*asked),)), world) == {SKU: Fate.SUCCEEDED, OFFICE: Fate.REFUSED}
 
 
+def test_a_file_tells_that_it_was_activated_since() -> None:
+    """250,000 of 259,200 minutes are left: it was activated 9,200 minutes before the file was made."""
+    world, begun = World().status("pc17.txt", client()), AT - 9_200 * MINUTE
+    for at, since in ((begun - MINUTE, begun), (begun, begun), (begun + MINUTE, None), (AT, None)):
+        assert one(logs(client_log(attempt(FAILED, hresult="0x800706BA", at=at))), world).since == since
+    assert one(logs(client_log(attempt(at=begun - MINUTE))), world).since is None
+    other = World().status("pc17.txt", client(activation_id=OFFICE, description="Office 21, VOLUME_KMSCLIENT channel"))
+    assert one(logs(client_log(attempt(SENT, at=begun - MINUTE))), other).since is None
+
+
 def test_a_clone_s_refusal_is_not_that_of_a_client_without_log() -> None:
     clone = requester(request(), request(AT + MINUTE, "0xC004F06C", machine="pc99.contoso.example"), names=2)
     world = World().status("pc17.txt", client())
@@ -189,6 +199,14 @@ def test_a_clone_s_refusal_is_not_that_of_a_client_without_log() -> None:
     assert (row.fate, row.at, row.gaps[0]) == (Fate.SUCCEEDED, AT, "2 machines share its ID")
     other = requester(request(machine="pc99.contoso.example", hresult="0xC004F06C"))
     assert correlate(collected.machines(world.evidence()), logs(requesters=(other,)), None) == ()
+
+
+def test_clones_in_folders_called_as_they_are() -> None:
+    """Two files without a name in them, of one ID: the host's log has the name of the folder."""
+    world = World().status("a.txt", client(""), folder="pc17").status("b.txt", client(""), folder="pc18")
+    shared = requester(request(machine="PC17"), request(AT + MINUTE, "0xC004F06C", machine="pc18"), names=2)
+    rows = correlate(collected.machines(world.evidence()), logs(requesters=(shared,)), None)
+    assert [(row.client, row.fate) for row in rows] == [("pc17", Fate.SUCCEEDED), ("pc18", Fate.REFUSED)]
 
 
 def test_names_that_begin_alike_are_two_machines() -> None:

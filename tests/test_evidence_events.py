@@ -10,6 +10,7 @@ from kmsdiag.evidence.events import EventAnalysis, analyse_events
 from kmsdiag.model.events import AttemptEnd, EventsAnswer
 from kmsdiag.model.target import GivenFile, Selection, StatusFile
 from tests.eventsamples import (
+    OFFICE,
     SPP,
     START,
     WINDOWS,
@@ -168,6 +169,33 @@ def test_how_an_attempt_ends(events: list[Event], ends: list[str], tmp_path: Pat
     answers = sum(event.number == 12289 for event in events)
     paired = sum(one.answered_at is not None for one in client.latest)
     assert client.orphans == answers - paired
+
+
+@pytest.mark.parametrize(
+    ("events", "ends"),
+    [
+        (
+            [asked(0), asked(0.1, product=OFFICE), answered(0.11), answered(0.12, activated=0)],
+            "activated not_activated",
+        ),
+        ([asked(0), asked(0.1, product=OFFICE), answered(0.12)], "not_answered activated"),
+        ([asked(0), asked(0.1), answered(0.11), answered(0.12)], "not_answered activated"),
+        ([asked(0), asked(5, product=OFFICE), answered(5.1), answered(5.2)], "not_answered activated"),
+        ([asked(0), asked(0.1, product=OFFICE), asked(9), answered(9)], "not_answered not_answered activated"),
+    ],
+)
+def test_answers_to_two_products_at_once(events: list[Event], ends: str, tmp_path: Path) -> None:
+    """An answer does not say whose it is; the order does, where both came."""
+    (client,) = analyse(tmp_path, as_xml(events)).answer.clients
+    assert " ".join(one.end for one in client.latest) == ends
+
+
+def test_the_last_attempt_of_each_product_is_kept(tmp_path: Path) -> None:
+    """Office fails every two hours; Windows was renewed days before, and that is what there is to say of it."""
+    failing = [asked(120 * n, "0xC004F042", product=OFFICE) for n in range(1, 200)]
+    (client,) = analyse(tmp_path, as_xml([asked(0), answered(1), *failing])).answer.clients
+    assert len(client.latest) == 51
+    assert (client.latest[0].at, client.latest[0].end) == (minutes(0), AttemptEnd.ACTIVATED)
 
 
 def test_attempts_are_paired_machine_by_machine(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmsdiag.evidence.event_kinds import NOISE, READ
 from kmsdiag.knowledge import codes, data, events, topics
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.knowledge.codes import CODES, ErrorCode, Layer
@@ -138,6 +139,12 @@ def test_numbers_are_those_of_winerror(code: str, number: int, name: str) -> Non
     assert int(code, 16) == 0x80070000 | number
     assert codes.win32_name(code) == name
     assert CODES[code].name == name
+
+
+def test_what_is_noise_is_noise_to_the_readers() -> None:
+    assert {one.id for one in EVENTS.values() if one.noise} <= NOISE
+    assert not NOISE & READ
+    assert EVENTS.keys() >= READ
 
 
 def test_codes_events_and_topics_are_sorted() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from kmsdiag.knowledge.codes import CODES, is_failure
 from kmsdiag.knowledge.reported_causes import REPORTED
-from kmsdiag.model.collected import MachineState, NetworkState, PortTest, ToolLookup
-from kmsdiag.model.events import AttemptEnd
+from kmsdiag.model.collected import HostState, MachineState, NetworkState, PortTest, ToolLookup
+from kmsdiag.model.events import AttemptEnd, ClientEvents
 from kmsdiag.model.outcome import DnsOutcome, Stage, State, TcpOutcome
 from kmsdiag.model.path import Basis, PathState, VerdictState
 from kmsdiag.model.report import Report
@@ -90,6 +91,25 @@ def test_each_cause_is_said_in_words_that_can_be_read(code: str, world: World) -
     assert cause.text.endswith(".")
 
 
+@pytest.mark.parametrize("hresult", sorted(CODES))
+def test_every_code_on_a_screen_and_in_a_log_becomes_a_cause(hresult: str) -> None:
+    """With nothing else given: slmgr /ato in a file, 12288 in a log."""
+    if is_failure(hresult):
+        for world in (
+            World().status("a.txt", client(status=5, result=hresult, override_host="")),
+            World().events(logs(client_log(attempt(FAILED, hresult=hresult)))),
+        ):
+            (cause,) = report(world).verdict.causes
+            assert "{" not in cause.headline + cause.text
+
+
+def test_too_low_a_count_on_the_screen_alone() -> None:
+    (cause,) = report(World().status("a.txt", client(status=5, result="0xC004F038"))).verdict.causes
+    assert cause.headline == (
+        "kms1.contoso.example has too low a count: an unknown number of 25 (5 for servers and Office)"
+    )
+
+
 def test_a_refusal_is_the_same_cause_as_in_captures() -> None:
     found = report(World().events(logs(client_log(attempt(FAILED, hresult="0xC004F042")))))
     (cause,) = found.verdict.causes
@@ -150,6 +170,15 @@ class TestClients:
             "1 of 2 clients is not activated (1 more could not renew, and is activated still)."
         )
 
+    def test_a_code_on_the_screen_alone_shows_a_client(self) -> None:
+        """8198 without 12288: how it stands is not known. 0x80072EE7 is not about KMS."""
+        seen = ClientEvents(machine="pc17", failures={"0xC004F074": 4})
+        assert report(World().events(logs(seen))).verdict.headline == "Of 1 client nothing tells whether it activates."
+        other = ClientEvents(machine="pc17", failures={"0x80072EE7": 4, "unreadable": 1})
+        assert report(World().events(logs(other))).paths == ()
+        found = report(World().status("a.txt", client("pc17")).events(logs(seen)))
+        assert found.verdict.headline == "The only client is activated."
+
     def test_a_licence_that_is_lost_counts_more_than_an_old_success(self) -> None:
         old = client_log(attempt(at=AT - datetime.timedelta(days=200)))
         found = report(World().status("a.txt", client(status=5, grace_minutes=0)).events(logs(old)))
@@ -159,6 +188,7 @@ class TestClients:
         """A host for Windows alone refuses Office: the commonest case of 0xC004F042."""
         office = attempt(FAILED, hresult="0xC004F042", activation_id=OTHER, required=5)
         found = report(World().status("a.txt", client()).events(logs(client_log(attempt(), office))))
+        assert found.verdict.headline == "The only client is not activated (1 with another product that is)."
         (path,) = found.paths
         assert path.state is PathState.PARTIAL
         assert [(group.outcome, group.state) for group in path.clients] == [
@@ -196,7 +226,7 @@ class TestClients:
         machine = MachineState(name=state.name, products=(*state.products, office), collected_at=AT)
         found = report(World().status("a.txt", machine))
         assert found.verdict.state is VerdictState.DEGRADED
-        assert found.verdict.headline == "The only client is not activated."
+        assert found.verdict.headline == "The only client is not activated (1 with another product that is)."
 
     def test_many_clients_are_one_cause(self) -> None:
         clients = [client(f"pc{n}", status=5, reason="0xC004F056") for n in range(5)]
@@ -209,6 +239,27 @@ class TestClients:
         assert cause.headline.startswith("5 clients (pc0 and 4 more): not activated")
         (impact,) = found.verdict.impact
         assert (impact.fails, impact.clients, impact.basis) == (0.8333, 6, Basis.OBSERVED)
+
+    def test_a_folder_called_as_a_machine_is_that_machine(self) -> None:
+        world = World().status("a.txt", client()).status("b.txt", client(""), folder="PC17")
+        found = world.report()
+        assert found.verdict.headline == "The only client is activated."
+        assert "client_identity.shared" not in {one.code for view in found.results for one in view.findings}
+
+    def test_an_edition_that_was_changed_is_the_same_windows(self) -> None:
+        """The log is of the time before; only Windows clients need 25, and a machine has one."""
+        failed = attempt(FAILED, hresult="0x800706BA", activation_id=OTHER)
+        found = report(World().status("a.txt", client(status=5, grace_minutes=0)).events(logs(client_log(failed))))
+        assert [cause.code for cause in found.verdict.causes] == ["tcp.client_says"]
+
+    def test_licences_without_a_key_are_no_products(self) -> None:
+        """ospp.vbs /dstatusall lists dozens of them."""
+        listed = [product(name=f"Office {n}", activation_id=f"{n}", status=0, in_use=None) for n in range(30)]
+        machine = MachineState(name="pc17", products=(product(), *listed), collected_at=AT)
+        found = report(World().status("a.txt", machine))
+        assert found.verdict.headline == "The only client is activated."
+        assert found.collected is not None
+        assert len(found.collected.products) == 1
 
     def test_an_override_leads_to_its_host(self) -> None:
         state = client(override_host="kms-old.contoso.example", override_port=1689, discovered_host="")
@@ -239,10 +290,37 @@ class TestHosts:
         world = World().status("a.txt", host(count=10)).events(logs(hosts=(host_log(needs={"5": 10}),)))
         assert report(world).verdict.causes == ()
 
+    @pytest.mark.parametrize("spelt", ["kms1", "KMS1.contoso.example", "10.1.0.8"])
+    def test_a_host_by_any_of_its_names_is_one(self, spelt: str) -> None:
+        state = msgspec.structs.replace(host(count=2), network=NetworkState(addresses=("10.1.0.8",)))
+        asks = client(status=5, override_host=spelt, discovered_host="")
+        found = report(World().status("a.txt", state).status("b.txt", asks))
+        assert [path.target for path in found.paths] == [KMS1]
+        assert [cause.code for cause in found.verdict.causes] == ["host.count_low"]
+
+    def test_an_office_key_that_serves_nobody_leaves_windows_alone(self) -> None:
+        windows = host(count=50)
+        key = windows.products[0]
+        office = type(key)(name="Office 21, KMSHost edition", activation_id="x", status=1, host=HostState(count=2))
+        both = MachineState(name=KMS1, products=(key, office))
+        found = report(World().status("a.txt", both))
+        assert (found.verdict.state, found.paths[0].state) == (VerdictState.DEGRADED, PathState.PARTIAL)
+
     def test_a_count_that_rose_since_hides_no_client(self) -> None:
         low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)
         world = World().status("a.txt", host(count=50)).events(logs(client_log(low)))
         assert [cause.code for cause in report(world).verdict.causes] == ["answer.below_threshold"]
+
+    def test_a_low_count_is_why_its_clients_are_not_activated(self) -> None:
+        world = World().status("a.txt", host(count=3)).status("b.txt", client(status=5))
+        assert [cause.code for cause in report(world).verdict.causes] == ["host.count_low"]
+
+    def test_a_host_s_success_is_no_code_of_a_client(self) -> None:
+        """12289 with flag 0 and a count that would do, beside a 12290 with 0x0."""
+        tried = client_log(attempt(AttemptEnd.NOT_ACTIVATED))
+        events = logs(tried, hosts=(host_log(),), requesters=(requester(request()),))
+        (cause,) = report(World().events(events)).verdict.causes
+        assert cause.code == "answer.not_accepted"
 
     def test_what_the_client_says_of_the_count_is_said_once(self) -> None:
         low = attempt(AttemptEnd.NOT_ACTIVATED, count=12)
@@ -288,8 +366,15 @@ class TestJoined:
 
     def test_works_from_here_and_not_for_the_client(self) -> None:
         found = report(self.live(TcpOutcome.OPEN).events(logs(client_log(attempt(FAILED, hresult="0x800706BA")))))
+        assert found.verdict.state is VerdictState.DEGRADED
+        assert found.paths[0].state is PathState.PARTIAL
         assert found.paths[0].note == "it works from here; by their own account 1 of 1 client do not get there"
         assert found.verdict.headline.endswith("; by their own account the only client is not activated.")
+
+    def test_a_client_s_own_fault_is_not_the_way_s(self) -> None:
+        found = report(self.live(TcpOutcome.OPEN).events(logs(client_log(attempt(FAILED, hresult="0xC004F069")))))
+        assert (found.paths[0].state, found.verdict.state) == (PathState.PARTIAL, VerdictState.DEGRADED)
+        assert [cause.code for cause in found.verdict.causes] == ["client.key"]
 
     def test_fails_from_here_and_activated_the_client(self) -> None:
         found = report(self.live(TcpOutcome.TIMEOUT).status("a.txt", client()))

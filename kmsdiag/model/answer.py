@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import msgspec
 
 from kmsdiag.model.outcome import ClockOutcome, DnsOutcome, LookupOutcome, RpcOutcome, TcpOutcome, TraceOutcome
-from kmsdiag.model.target import Unsigned16
+from kmsdiag.model.target import Unsigned16, Utc
 
 EPOCH: Final = datetime.datetime.fromtimestamp(0, datetime.UTC)
 """The time of an answer from a file that has none."""
@@ -18,7 +18,7 @@ EPOCH: Final = datetime.datetime.fromtimestamp(0, datetime.UTC)
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is"):
     """Base of all answers. ``at`` is when the question was put (UTC); ``elapsed_ms`` until the outcome was known."""
 
-    at: datetime.datetime
+    at: Utc
     elapsed_ms: float = 0.0
 
 
@@ -213,7 +213,7 @@ class KmsEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """A licensing event (12288, 12289 or 12308): id, time (UTC) and the insertion string as Windows logged it."""
 
     id: int
-    at: datetime.datetime
+    at: Utc
     info: str
 
 

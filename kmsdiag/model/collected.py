@@ -5,13 +5,13 @@ machine: :mod:`kmsdiag.collected` joins them. All text in here is printable ASCI
 Minutes and ports are 0, counts None, where a file does not say.
 """
 
-import datetime
 from collections.abc import Mapping
 
 import msgspec
 
 from kmsdiag.model.answer import Answer, HostsEntry, KmsOverride, LicensedProduct, SrvRecord
 from kmsdiag.model.outcome import DnsOutcome
+from kmsdiag.model.target import Utc
 
 
 class Requests(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -184,7 +184,7 @@ class MachineState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     settings: HostSettings | None = None
     network: NetworkState | None = None
     services: Mapping[str, str] = {}
-    collected_at: datetime.datetime | None = None
+    collected_at: Utc | None = None
     notes: tuple[str, ...] = ()
 
 

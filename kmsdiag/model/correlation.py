@@ -63,7 +63,8 @@ class Correlation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     told. ``host`` is as the client logged it, else the host's own name.
     ``hresult`` is the client's (12288, or 12289 where it was not content), ``host_hresult`` the host's (12290).
     ``attempts`` counts the client's in its log, ``requests`` those of its ID in the hosts' logs. ``captured`` says how
-    the same client ended in packet captures. ``gaps`` are what makes this less than certain: logs that do not cover the
+    the same client ended in packet captures, ``since`` when it was activated after that, by a file of its own.
+    ``gaps`` are what makes this less than certain: logs that do not cover the
     time, an ID that several machines share.
     """
 
@@ -80,4 +81,5 @@ class Correlation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     attempts: int = 0
     requests: int = 0
     captured: str = ""
+    since: datetime.datetime | None = None
     gaps: tuple[str, ...] = ()

@@ -5,13 +5,13 @@ It grows with machines, never with rows. All text is printable ASCII. Machines a
 times are UTC. Fields follow Microsoft's "Windows Event Log", table 11, for volume activation.
 """
 
-import datetime
 from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
 
 from kmsdiag.model.answer import Answer
+from kmsdiag.model.target import Utc
 
 
 class AttemptEnd(StrEnum):
@@ -36,18 +36,18 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     ``required`` is N, the count that the client needs; ``count`` what the host said. Minutes are the remaining ones.
     """
 
-    at: datetime.datetime
+    at: Utc
     end: AttemptEnd
     host: str = ""
     hresult: str = ""
     flags: str = ""
     client_machine_id: str = ""
     activation_id: str = ""
-    client_time: datetime.datetime | None = None
+    client_time: Utc | None = None
     required: int | None = None
     license_status: int | None = None
     remaining_min: int | None = None
-    answered_at: datetime.datetime | None = None
+    answered_at: Utc | None = None
     answer: str = ""
     answer_flags: str = ""
     count: int | None = None
@@ -66,8 +66,8 @@ class ClientEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     machine: str
     attempts: int = 0
-    first: datetime.datetime | None = None
-    last: datetime.datetime | None = None
+    first: Utc | None = None
+    last: Utc | None = None
     ends: Mapping[str, int] = {}
     hresults: Mapping[str, int] = {}
     hosts: Mapping[str, int] = {}
@@ -76,17 +76,17 @@ class ClientEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     latest: tuple[Attempt, ...] = ()
     failures: Mapping[str, int] = {}
     by_directory: int = 0
-    by_directory_last: datetime.datetime | None = None
+    by_directory_last: Utc | None = None
     orphans: int = 0
 
 
 class HostRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One request that a host processed (12290)."""
 
-    at: datetime.datetime
+    at: Utc
     hresult: str
     machine: str = ""
-    client_time: datetime.datetime | None = None
+    client_time: Utc | None = None
     required: int | None = None
     license_status: int | None = None
     remaining_min: int | None = None
@@ -104,8 +104,8 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     host: str
     client_machine_id: str
     requests: int
-    first: datetime.datetime
-    last: datetime.datetime
+    first: Utc
+    last: Utc
     machines: tuple[str, ...] = ()
     names: int = 0
     hresults: Mapping[str, int] = {}
@@ -126,9 +126,9 @@ class Publishing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     domain: str
     published: int = 0
-    published_last: datetime.datetime | None = None
+    published_last: Utc | None = None
     failed: int = 0
-    failed_last: datetime.datetime | None = None
+    failed_last: Utc | None = None
     hresult: str = ""
 
 
@@ -143,8 +143,8 @@ class HostEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     requests: int = 0
     clients: int = 0
     clients_30_days: int = 0
-    first: datetime.datetime | None = None
-    last: datetime.datetime | None = None
+    first: Utc | None = None
+    last: Utc | None = None
     hresults: Mapping[str, int] = {}
     needs: Mapping[str, int] = {}
     publishing: tuple[Publishing, ...] = ()
@@ -163,8 +163,8 @@ class EventFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     size: int = 0
     records: int = 0
     used: int = 0
-    first: datetime.datetime | None = None
-    last: datetime.datetime | None = None
+    first: Utc | None = None
+    last: Utc | None = None
     notes: tuple[str, ...] = ()
     damaged: bool = False
 

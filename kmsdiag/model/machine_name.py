@@ -4,6 +4,7 @@ Two names mean the same machine where they are equal without regard to case; a s
 name begins with it. Addresses and full names that differ are two machines.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
@@ -14,6 +15,7 @@ T = TypeVar("T")
 _ONE_COLON: Final = 1
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def bare(name: str) -> str:
     """A name in lower case, without port, brackets and final dot; an address in its usual spelling."""
     name = name.strip().lower()
@@ -24,6 +26,7 @@ def bare(name: str) -> str:
     return as_address(name) or name.removesuffix(".")
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def short(name: str) -> str:
     """The first label of a name; an address whole."""
     own = bare(name)

@@ -233,14 +233,15 @@ class CollectedView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """What files that others collected show, as tables.
 
     ``activated``, ``failed`` and ``not_known`` count client machines by how they stand, ``renewing`` those of
-    ``failed`` that are activated still. ``correlations`` are what client and host logged of the same request.
-    ``noise`` counts events, by ID, that say nothing about KMS.
+    ``failed`` that are activated still, ``partly`` those with another product that is. ``correlations`` are what
+    client and host logged of the same request. ``noise`` counts events, by ID, that say nothing about KMS.
     """
 
     activated: int
     failed: int
     not_known: int
     renewing: int = 0
+    partly: int = 0
     products: tuple[ProductRow, ...] = ()
     hosts: tuple[HostRow, ...] = ()
     correlations: tuple[Correlation, ...] = ()

@@ -15,6 +15,9 @@ import msgspec
 Unsigned16 = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 """A port, priority or weight; held to its range where a file is read."""
 
+Utc = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+"""A time; where a file is read, one without a zone is refused."""
+
 KMS_PORT = 1688
 """Port of a KMS host unless configured otherwise (Microsoft, "KMS activation planning")."""
 
@@ -172,7 +175,7 @@ class StatusFile(GivenFile, frozen=True, kw_only=True, omit_defaults=True, forbi
 
     machine: str = ""
     folder: str = ""
-    collected_at: datetime.datetime | None = None
+    collected_at: Utc | None = None
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -184,8 +187,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
 
     clients: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    since: datetime.datetime | None = None
-    until: datetime.datetime | None = None
+    since: Utc | None = None
+    until: Utc | None = None
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

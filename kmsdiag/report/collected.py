@@ -84,7 +84,7 @@ def _correlated(row: Correlation) -> tuple[str, ...]:
         f"{row.attempts:,}" if row.attempts else "",
         f"{row.requests:,}" if row.requests else "",
         row.captured,
-        "; ".join(row.gaps),
+        "; ".join(row.gaps if row.since is None else (f"activated since ({_time(row.since)})", *row.gaps)),
     )
 
 
