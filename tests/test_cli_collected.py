@@ -96,7 +96,7 @@ class TestTheCompany:
             "pc06": (None, ""),
             "pc07": (None, "by Active Directory"),
             "pc08.contoso.example": ("ok", "activated"),
-            "pc09": ("ok", "licensed"),
+            "pc09": ("ok", "activated"),
             "pc10": ("ok", "licensed"),
             "pc11": ("fail", "notification, 0xC004F009"),
             "pc12.contoso.example": ("ok", "activated"),
@@ -124,6 +124,7 @@ class TestTheCompany:
             "PC03.contoso.example": ("lost_back", "0x800706BE", "0x00000000"),
             "WEB04.contoso.example": ("refused", "0xC004F042", "0xC004F042"),
             "pc08.contoso.example": ("succeeded", None, "0x00000000"),
+            "pc09": ("succeeded", None, "0x00000000"),
             "PC12.contoso.example": ("succeeded", "0x00000000", "0x00000000"),
         }
         assert rows["pc08.contoso.example"]["gaps"] == ["2 machines share its ID", "no log of the client"]
