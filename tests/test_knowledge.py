@@ -116,7 +116,7 @@ def test_a_command_is_for_its_shell(fix: Fix) -> None:
         parts = re.split(r"[;|]", re.sub(r"\{\{.*?\}\}", "", fix.command))
         heads = [re.split(r"[\s)]", part.strip().lstrip("("))[0] for part in parts]
         cmdlet = re.compile(
-            r"[A-Z][a-z]+-[A-Z]\w+|slmgr|slui|dcdiag|nslookup|w32tm|wevtutil|cscript|netsh|sfc|DISM|reg"
+            r"[A-Z][a-z]+-[A-Z]\w+|slmgr|slui|dcdiag|nslookup|w32tm|wevtutil|cscript|ipconfig|netsh|sfc|DISM|reg"
         )
         assert all(cmdlet.fullmatch(head) for head in heads), heads
     if "slmgr /sdns" in fix.command or "Enable-NetFirewallRule" in fix.command:

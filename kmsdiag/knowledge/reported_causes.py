@@ -55,6 +55,7 @@ REPORTED: Final = {
         text="So {tool} showed on the machine itself: the host is gone or its service is stopped, or something on the"
         " way blocks it. Where it is set by hand, the client asks no other.",
         screen=documented("0xC004F074"),
+        event=documented("0x800706BA"),
         fixes=(
             Fix(
                 Where.CLIENT,
