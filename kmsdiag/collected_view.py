@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from kmsdiag import captured, collected, correlation, products
+from kmsdiag.client_ends import ClientEnd
 from kmsdiag.collected import Machine, Part
 from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.licences import Channel
@@ -14,7 +15,6 @@ from kmsdiag.model.outcome import State
 from kmsdiag.model.report import CollectedView, HostRow, ProductRow, StatusFileRow
 from kmsdiag.model.request import Status
 from kmsdiag.model.target import KMS_PORT, join_host_port
-from kmsdiag.reported import ClientEnd
 
 
 def view(seen: Evidence, ends: Sequence[ClientEnd]) -> CollectedView | None:

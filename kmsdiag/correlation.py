@@ -109,6 +109,21 @@ def _may_be(named: str, machine: str) -> bool:
     return not named or not machine or is_same(named, machine)
 
 
+class _Captured(NamedTuple):
+    """How a client ended in captures, and from when to when it dealt with each host there."""
+
+    words: str
+    spans: tuple[tuple[datetime.datetime, datetime.datetime], ...]
+
+
+def _words_of(seen: _Captured | None, at: datetime.datetime) -> str:
+    """How a client ended in captures that show it at the time of its attempt; "" where they show it at others alone."""
+    if seen is None:
+        return ""
+    near = any(first - NEARBY <= at <= last + NEARBY for first, last in seen.spans)
+    return seen.words if near or not seen.spans else ""
+
+
 def correlate(
     machines: Sequence[Machine], events: EventsAnswer | None, captures: CaptureAnswer | None
 ) -> tuple[Correlation, ...]:
@@ -151,7 +166,7 @@ def _from_log(
     name: str,
     attempt: Attempt,
     hosts: _Hosts,
-    met: ByName[str],
+    met: ByName[_Captured],
     machine: Machine | None,
 ) -> Correlation:
     met_at = hosts.match(attempt, client.machine)
@@ -171,7 +186,7 @@ def _from_log(
         required=attempt.required if attempt.required is not None else None if request is None else request.required,
         attempts=client.attempts,
         requests=sum(one.requests for one in hosts.requesters(attempt.client_machine_id)),
-        captured=met.get(name) or "",
+        captured=_words_of(met.get(name), attempt.at),
         since=activated_since(attempt, machine),
         gaps=tuple(gaps),
     )
@@ -315,7 +330,7 @@ def _shared(requesters: Iterable[Requester]) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------- status files
 
 
-def _from_status(machine: Machine, hosts: _Hosts, met: "ByName[str]") -> Iterator[Correlation]:
+def _from_status(machine: Machine, hosts: _Hosts, met: ByName[_Captured]) -> Iterator[Correlation]:
     """A client without a log of its own, by its ID in the hosts' logs."""
     for machine_id in machine.client_machine_ids:
         requesters = hosts.requesters(machine_id)
@@ -336,7 +351,7 @@ def _from_status(machine: Machine, hosts: _Hosts, met: "ByName[str]") -> Iterato
                     host_hresult=request.hresult,
                     required=request.required,
                     requests=sum(one.requests for one in requesters),
-                    captured=met.get(machine.name) or "",
+                    captured=_words_of(met.get(machine.name), request.at),
                     gaps=(*_shared(requesters), "no log of the client"),
                 )
 
@@ -385,7 +400,7 @@ def _fate_of(machine: Machine, request: HostRequest) -> Fate:
 # ----------------------------------------------------------------------------------------------------- captures
 
 
-def _captured(machines: Sequence[Machine], answer: CaptureAnswer | None) -> "ByName[str]":
+def _captured(machines: Sequence[Machine], answer: CaptureAnswer | None) -> ByName[_Captured]:
     """How clients ended in captures, by name: version 4 has it, else their addresses in status files tell."""
     if answer is None:
         return ByName(())
@@ -394,7 +409,7 @@ def _captured(machines: Sequence[Machine], answer: CaptureAnswer | None) -> "ByN
         address: machine.name for machine in machines for network in machine.networks() for address in network.addresses
     }
     return ByName(
-        (name, fate.outcome.words)
+        (name, _Captured(fate.outcome.words, tuple((use.first, use.last) for use in fate.client.uses)))
         for fate in people.fates
         for name in (*fate.client.machines, *([names[fate.client.address]] if fate.client.address in names else []))
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from kmsdiag import captured, choice, clocks, discovery, observed, reported
 from kmsdiag.captured import Port
+from kmsdiag.client_ends import ClientEnd
 from kmsdiag.discovery import Service
 from kmsdiag.fault import NOWHERE as NOWHERE
 from kmsdiag.fault import Fault as Fault
@@ -22,7 +23,6 @@ from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, RpcOutcome, S
 from kmsdiag.model.path import Impact, Path, PathState, Route, StageResult, VerdictState
 from kmsdiag.model.request import ClockQuery, ClockSource, RpcBind, SrvQuery, TcpConnect
 from kmsdiag.model.target import KMS_PORT, Subject, SubjectKind, as_address
-from kmsdiag.reported import ClientEnd
 
 
 class Diagnosis(NamedTuple):

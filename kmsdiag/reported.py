@@ -1,62 +1,29 @@
 """Activation paths, faults and figures as clients and hosts report them; :mod:`kmsdiag.path` joins them with the rest.
 
-What a client says of the last attempt of each product (its events, else the output of a tool) decides, and where that
-is nothing, or older than what a tool shows, its licence state does. A product that Active Directory activated, or whose
-key never asks a KMS host and is licensed, has no part in a path.
+A product that Active Directory activated, or whose key never asks a KMS host and is licensed, has no part in a path.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
 from kmsdiag import captured, collected, correlation, products
-from kmsdiag.collected import Machine, Part
+from kmsdiag.client_ends import ClientEnd, client_ends
+from kmsdiag.client_faults import client_faults
+from kmsdiag.collected import Machine
 from kmsdiag.fault import NOWHERE, Fault
-from kmsdiag.knowledge import codes, licences, limits
-from kmsdiag.knowledge.codes import REFUSALS, Layer
-from kmsdiag.knowledge.licences import Channel
-from kmsdiag.model.collected import HostState, PortTest, ProductState
-from kmsdiag.model.correlation import Correlation, Fate
+from kmsdiag.knowledge import licences, limits
+from kmsdiag.model.collected import HostState, ProductState
 from kmsdiag.model.events import EventsAnswer, greatest
 from kmsdiag.model.evidence import Evidence, Missing
 from kmsdiag.model.finding import Scalar
-from kmsdiag.model.fix import Fix
-from kmsdiag.model.machine_name import ByName, bare, is_same
+from kmsdiag.model.machine_name import bare, is_same
 from kmsdiag.model.outcome import Stage, State
-from kmsdiag.model.path import Basis, ClientCode, ClientGroup, Impact, Path, PathState, StageResult
-from kmsdiag.model.target import KMS_PORT, TargetError, join_host_port, parse_host
+from kmsdiag.model.path import Basis, ClientGroup, Impact, Path, PathState, StageResult
+from kmsdiag.model.target import KMS_PORT, join_host_port
 
 Names = Mapping[tuple[str, int], Sequence[str]]
 """Domains whose records name a target and port, by live questions, captures and lookups of tools."""
-
-
-class ClientEnd(NamedTuple):
-    """How one product of one client stands.
-
-    ``client`` is the machine's name, ``product`` the product's. ``state`` is unknown where nothing tells whether it can
-    activate. ``code`` is the HRESULT behind a failure, ``where`` what says so ("its event 12288 says"). ``host`` is the
-    target and port that it used or would use. ``outcome`` is a :class:`Fate`, or a word for a state without an attempt.
-    ``tool`` is what showed the cause where no attempt did.
-    ``licensed``: the product is activated still, whatever became of its last attempt to renew that.
-    """
-
-    client: str
-    state: State
-    outcome: str
-    words: str
-    product: str = ""
-    code: str = ""
-    where: str = ""
-    host: tuple[str, int] | None = None
-    row: Correlation | None = None
-    status: str = ""
-    channel: str = ""
-    kind: str = ""
-    tool: str = ""
-    activation_id: str = ""
-    licensed: bool = False
 
 
 class Reported(NamedTuple):
@@ -86,7 +53,7 @@ def report(seen: Evidence, known: Names) -> Reported:
     captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
     rows = correlation.rows(machines, events, captures)
     names = _with_lookups(known, machines)
-    ends = list(_ends(machines, rows, events))
+    ends = list(client_ends(machines, rows, events))
     hosts = _hosts(machines)
     paths: list[Path] = []
     faults: list[Fault] = []
@@ -101,183 +68,6 @@ def report(seen: Evidence, known: Names) -> Reported:
         paths.append(path)
         faults.extend(broken)
     return Reported(tuple(paths), tuple(faults), tuple(_impact(ways)), tuple(ends))
-
-
-# ------------------------------------------------------------------------------------------------------ clients
-
-
-def _ends(machines: Sequence[Machine], rows: Iterable[Correlation], events: EventsAnswer | None) -> Iterator[ClientEnd]:
-    """How every product of every client stands: by its logs, and by its status files."""
-    for client in () if events is None else events.clients:
-        codes_shown = [code for code in client.failures if _is_of_kms(code)]
-        if codes_shown and not (client.latest or client.by_directory):
-            # What a user saw some time, without an attempt: that it is a client, and no more.
-            words = f"event 8198 has {codes_shown[0]}"
-            yield ClientEnd(client.machine, State.UNKNOWN, "on_screen", words)
-    known = ByName((machine.name, machine) for machine in machines)
-    by_machine: dict[str, list[Correlation]] = {}
-    strangers = []
-    for row in rows:
-        machine = known.get(row.client)
-        if machine is None:
-            strangers.append(row)
-        else:
-            by_machine.setdefault(machine.name, []).append(row)
-    for machine in machines:
-        yield from _of_machine(machine, by_machine.get(machine.name, ()))
-    for row in strangers:
-        yield _of_row(row, row.client, "", None)
-
-
-def _is_of_kms(code: str) -> bool:
-    known = codes.find(code)
-    return known is not None and known.layer is not Layer.NOT_KMS
-
-
-def _of_machine(machine: Machine, rows: Sequence[Correlation]) -> Iterator[ClientEnd]:
-    """The products of a machine, then those that only its logs tell of."""
-    left = list(rows)
-    every = [product for product, _part in machine.products()]
-    ids = {one.activation_id.lower() for one in every if one.in_use is not None or one.status > 0}
-    for product, part, channel in products.with_key(machine):
-        row = _row_of(product, left)
-        if row is not None:
-            left.remove(row)
-        end = _of_product(machine, product, part, channel, row)
-        if end is not None:
-            yield end
-    for row in left:
-        # A licence without a key, or with one that never asks, is known by its ID: what it asked is of the past.
-        if not row.activation_id or row.activation_id not in ids:
-            yield _of_row(row, machine.name, "", None)
-
-
-def _row_of(product: ProductState, rows: Sequence[Correlation]) -> Correlation | None:
-    """What the logs say of a product: by its activation ID; where one of both lacks that, by what it can only be."""
-    own = product.activation_id.lower()
-    for row in rows:
-        if row.activation_id == own:
-            return row
-    office = products.is_office(product)
-    near = [row for row in rows if _may_be_of(row, own, office=office)]
-    return near[0] if len(near) == 1 else None
-
-
-def _may_be_of(row: Correlation, activation_id: str, *, office: bool) -> bool:
-    """Only Windows clients need 25, and a machine has one Windows, whatever its edition was at the time."""
-    if row.required == limits.CLIENT_THRESHOLD:
-        return not office
-    return not (activation_id and row.activation_id)
-
-
-def _of_product(
-    machine: Machine, product: ProductState, part: Part, channel: Channel, row: Correlation | None
-) -> ClientEnd | None:
-    name = product.name or product.activation_id
-    if channel is Channel.HOST or product.host is not None:
-        return None
-    if channel not in (Channel.CLIENT, Channel.UNKNOWN):
-        if product.status not in (licences.UNLICENSED, licences.NOTIFICATION) or product.permanent:
-            return None
-        return ClientEnd(
-            machine.name,
-            State.FAIL,
-            "other_channel",
-            "its key never asks a KMS host",
-            name,
-            status=licences.status_words(product.status),
-            channel=product.channel or channel.name.lower(),
-            kind=channel.value,
-            activation_id=product.activation_id,
-        )
-    if product.ad_object or product.activation_type == "ad":
-        return None
-    if row is None and any(one.state.activation_type == "ad" for one in machine.parts):
-        return None
-    host = _host_of(product)
-    end = _of_status(machine, product, name, host)
-    if row is not None and row.fate not in (Fate.OPEN, Fate.ANSWERED) and not _is_newer(end, product, part, row):
-        end = _of_row(row, machine.name, name, host)
-    if end is None:
-        return None
-    return end._replace(activation_id=product.activation_id, licensed=product.status == licences.LICENSED)
-
-
-def _is_newer(end: ClientEnd | None, product: ProductState, part: Part, row: Correlation) -> bool:
-    """Whether a file tells of a time after the last attempt in the logs, and something else."""
-    if end is None or end.state in (State.UNKNOWN, row.fate.state) or part.at is None or row.at is None:
-        return False
-    if end.state is State.OK and product.status == licences.LICENSED and not product.result:
-        begun = products.begun(product, part)
-        return begun is not None and row.at <= begun
-    return row.at <= part.at
-
-
-def _of_status(machine: Machine, product: ProductState, name: str, host: tuple[str, int] | None) -> ClientEnd | None:
-    """A client of which no attempt is logged: by what an attempt in the same text showed, else by its licence state."""
-    words = licences.status_words(product.status)
-    if codes.is_failure(product.result):
-        meaning = codes.meaning(product.result)
-        return ClientEnd(
-            machine.name, State.FAIL, "attempt_failed", meaning, name, product.result, "the tool's output", host
-        )
-    if product.status == licences.LICENSED or product.result:
-        words = "activated there and then" if product.result else words
-        return ClientEnd(machine.name, State.OK, "licensed", words, name, host=host)
-    if product.status in licences.GRACE:
-        return ClientEnd(machine.name, State.UNKNOWN, "grace", words, name, host=host)
-    if product.status < 0:
-        return None
-    reason = f"{words}, {product.reason}" if product.reason else words
-    outcome, tool = _why(machine, product, host)
-    return ClientEnd(machine.name, State.FAIL, outcome, reason, name, host=host, status=reason, tool=tool)
-
-
-def _why(machine: Machine, product: ProductState, host: tuple[str, int] | None) -> tuple[str, str]:
-    """What else its files show of why it is not activated, and the tool that does; no attempt of it is known."""
-    if host is not None:
-        target, port = host
-        tests = [one for one in machine.port_tests() if one.port == port and _is_at(one, target)]
-        if tests and not any(one.succeeded for one in tests):
-            return "port_closed", tests[0].tool
-    elif product.no_host:
-        return "no_name", product.source
-    return "no_attempt", ""
-
-
-def _is_at(test: PortTest, target: str) -> bool:
-    return target in (test.target.lower().removesuffix("."), test.address)
-
-
-def _of_row(row: Correlation, client: str, product: str, host: tuple[str, int] | None) -> ClientEnd:
-    where = "event 12289" if row.fate in (Fate.COUNT_TOO_LOW, Fate.NOT_ACTIVATED) and row.count is not None else ""
-    return ClientEnd(
-        client,
-        row.fate.state,
-        row.fate.value,
-        row.fate.words,
-        product,
-        next(filter(codes.is_failure, (row.hresult, row.host_hresult)), ""),
-        where or "event 12288",
-        _parsed(row.host) or host,
-        row,
-        activation_id=row.activation_id,
-    )
-
-
-def _host_of(product: ProductState) -> tuple[str, int] | None:
-    if product.override_host:
-        return _parsed(product.override_host, product.override_port)
-    return _parsed(product.discovered_host, product.discovered_port) if product.discovered_host else None
-
-
-def _parsed(text: str, port: int = 0) -> tuple[str, int] | None:
-    """A host and port as logs and tools write them; None for what is none."""
-    try:
-        spec = parse_host(text)
-    except TargetError:
-        return None
-    return (spec.host, port or spec.port)
 
 
 # -------------------------------------------------------------------------------------------------------- hosts
@@ -421,7 +211,7 @@ def _path(
     if low and not some:
         # Not activated, without an attempt that tells why: the host that they use tells.
         told.add("client.not_activated")
-    faults = [*_host_faults(key, ends, views, events), *_client_faults(key, ends, told)]
+    faults = [*_host_faults(key, ends, views, events), *client_faults(key, ends, told)]
     if states == {State.OK}:
         state = PathState.PARTIAL if low else PathState.OK
     elif states == {State.FAIL}:
@@ -499,135 +289,6 @@ def _host_faults(
         else:
             args.update(count=view.state.count or 0, need=_need(view, ends, events))
         yield Fault(f"host.{stage.outcome}", Stage.HOST, target, args, key, domain, clients=failing, reported=True)
-
-
-def _client_faults(key: tuple[str, str, int], ends: Sequence[ClientEnd], told: Container[str]) -> Iterator[Fault]:
-    """One fault for each way in which clients of a path ended badly, but for what a host's own account has ``told``."""
-    groups: dict[tuple[str, str, str], list[ClientEnd]] = {}
-    for end in ends:
-        if end.state is State.FAIL:
-            code = _cause_of(end)
-            if code in told:
-                continue
-            groups.setdefault((code, end.code, _kept_apart(code, end)), []).append(end)
-    for (code, hresult, _apart), own in sorted(groups.items()):
-        yield _fault(key, code, hresult, own)
-
-
-def _kept_apart(code: str, end: ClientEnd) -> str:
-    if code == "client.not_activated":
-        return end.status
-    return f"{end.channel} {end.status}" if code == "client.other_channel" else ""
-
-
-def _cause_of(end: ClientEnd) -> str:
-    """The cause that a client's end stands for."""
-    match end.outcome:
-        case "other_channel":
-            return "client.other_channel"
-        case "no_attempt":
-            return "client.not_activated"
-        case "port_closed":
-            return "tcp.tool_says"
-        case "no_name":
-            return "srv.tool_says"
-        case Fate.LOST_THERE if (known := codes.find(end.code)) is not None and known.layer is Layer.PATH:
-            return "tcp.client_says"
-        case Fate.LOST_THERE | Fate.LOST_BACK:
-            return f"request.{end.outcome}"
-        case Fate.NOT_REACHED if not end.code:
-            return "request.not_answered"
-        case Fate.NOT_ACTIVATED if not end.code:
-            return "answer.not_accepted"
-        case Fate.COUNT_TOO_LOW:
-            return "answer.below_threshold"
-    known = codes.find(end.code)
-    layer = known.layer if known is not None else Layer.PATH if end.code else Layer.UMBRELLA
-    if layer is Layer.HOST and end.code in REFUSALS:
-        return f"answer.{REFUSALS[end.code].name}"
-    if end.code == _NO_ADDRESS:
-        return "name.client_says"
-    return _BY_LAYER[layer]
-
-
-_NO_ADDRESS: Final = "0x80072AF9"
-_BY_LAYER: Final = {
-    Layer.NAME: "srv.client_says",
-    Layer.DNS: "srv.client_says",
-    Layer.PATH: "tcp.client_says",
-    Layer.UMBRELLA: "client.contacted_none",
-    Layer.HOST: "answer.refused",
-    Layer.COUNT: "answer.below_threshold",
-    Layer.CLIENT_KEY: "client.key",
-    Layer.HOST_KEY: "client.key",
-    Layer.PUBLISHING: "srv.client_says",
-    Layer.NOT_KMS: "client.key",
-    Layer.INFORMATION: "client.not_activated",
-}
-
-
-def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[ClientEnd]) -> Fault:
-    domain, target, port = key
-    first = ends[0]
-    known = codes.find(hresult)
-    stage = Stage(code.partition(".")[0])
-    args: dict[str, Scalar] = {
-        "target": "the host" if target == NOWHERE else target,
-        "address": "the host" if target == NOWHERE else target,
-        "port": port or KMS_PORT,
-        "code": hresult or "no code",
-        "hresult": hresult or "no code",
-        "decoded": codes.decode(hresult) or "not decoded",
-        "meaning": codes.meaning(hresult) if hresult else first.words,
-        "where": f"says {first.where}",
-        "cause": _sentence(known.causes) if known is not None else "",
-        "status": first.status,
-        "channel": first.channel,
-        "kind": first.kind,
-        "product": first.product or "The product",
-        "tool": first.tool,
-    }
-    if domain != NOWHERE:
-        args.update(zone=domain, name=f"_vlmcs._tcp.{domain}")
-    count, required = (None, None) if first.row is None else (first.row.count, first.row.required)
-    args["count"] = "an unknown number" if count is None else count
-    args["required"] = "25 (5 for servers and Office)" if required is None else required
-    clients = tuple(dict.fromkeys(end.client for end in ends))
-    shown = ClientCode(hresult, Basis.OBSERVED) if hresult else None
-    on_screen = code.startswith("client.") or first.where == "the tool's output"
-    fixes: tuple[Fix, ...] = ()
-    if known is not None and not code.startswith("request."):
-        fixes = tuple(_aimed(one, target) for one in known.fixes)
-    if code.startswith("answer.") and hresult in REFUSALS:
-        # A host that is not known can't stand in a command.
-        fixes = tuple(one for one in REFUSALS[hresult].fixes if target != NOWHERE or "{target}" not in one.command)
-    return Fault(
-        code,
-        stage,
-        f"{target} {hresult} {_kept_apart(code, first)}".strip(),
-        args,
-        key,
-        domain,
-        clients=clients,
-        attempts=sum(1 if end.row is None else end.row.attempts for end in ends),
-        reported=True,
-        screen=shown if on_screen else None,
-        event=None if on_screen else shown,
-        fixes=fixes,
-    )
-
-
-def _aimed(fix: Fix, target: str) -> Fix:
-    """A command for any host as one for this host, where it is known."""
-    if target == NOWHERE:
-        return fix
-    command = fix.command.replace("<kms-host> -Port 1688", "{target} -Port {port}").replace("<kms-host>", "{target}")
-    return msgspec.structs.replace(fix, command=command)
-
-
-def _sentence(causes: Sequence[str]) -> str:
-    """The likeliest causes as a sentence."""
-    return f"Likely: {'; or '.join(causes[:2])}." if causes else ""
 
 
 # ------------------------------------------------------------------------------------------------------ figures

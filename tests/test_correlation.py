@@ -285,6 +285,12 @@ def test_captures_tell_how_the_same_client_ended() -> None:
     assert row.captured == ConversationOutcome.REQUEST_RESET.words
 
 
+def test_captures_of_another_time_tell_nothing_of_it() -> None:
+    traffic = Traffic().talk("10.2.0.17", "10.1.0.8", ConversationOutcome.REQUEST_RESET, machine="PC17")
+    (row,) = correlate((), logs(client_log(attempt(SENT, at=AT + 30 * MINUTE))), traffic.answer())
+    assert row.captured == ""
+
+
 @given(st.permutations(range(6)))
 def test_the_order_of_the_evidence_does_not_matter(order: list[int]) -> None:
     clients = [
