@@ -1,5 +1,6 @@
 """What the pages show of kmsdiag's output, held against what it really says."""
 
+import difflib
 import re
 from pathlib import Path
 
@@ -35,4 +36,5 @@ def assert_shown(part: str, whole: str) -> None:
     wanted, real = lines(part), lines(whole)
     assert wanted
     start = real.index(wanted[0]) if wanted[0] in real else 0
-    assert real[start : start + len(wanted)] == wanted
+    shown = real[start : start + len(wanted)]
+    assert shown == wanted, "\n".join(difflib.unified_diff(wanted, shown, "the page", "said now", lineterm=""))
