@@ -22,7 +22,7 @@ FEW: int = 100_000
 
 def analyse(path: str) -> int:
     """As ``kmsdiag analyze`` does, up to the digest."""
-    from kmsdiag.evidence.events import analyse_events
+    from kmsdiag.evidence.events.run import analyse_events
     from kmsdiag.sources.files import Source
     from kmsdiag.sources.recognise import Format, Kind
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
-from kmsdiag.evidence.events import EventAnalysis, analyse_events
+from kmsdiag.evidence.events.run import EventAnalysis, analyse_events
 from kmsdiag.sources.files import Source
 from kmsdiag.sources.recognise import Format, Kind
 

@@ -14,7 +14,7 @@ import pytest
 
 from kmsdiag import bundle as bundles
 from kmsdiag.cli import main
-from kmsdiag.evidence.windows_script import COLLECTOR
+from kmsdiag.evidence.powershell.script import COLLECTOR
 from kmsdiag.lab.dns import DnsBehaviour, DnsServer
 from kmsdiag.lab.rpc import Behaviour, RpcHost
 from kmsdiag.registry import discover

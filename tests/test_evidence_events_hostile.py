@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmsdiag.evidence.event_choice import Choice
-from kmsdiag.evidence.event_csv import read_csv
-from kmsdiag.evidence.event_digest import EventDigest
-from kmsdiag.evidence.event_json import read_json
-from kmsdiag.evidence.event_log_file import read_evtx, take_record
-from kmsdiag.evidence.event_text import read_text
-from kmsdiag.evidence.event_xml import read_xml
-from kmsdiag.evidence.events import analyse_events
+from kmsdiag.evidence.events.choice import Choice
+from kmsdiag.evidence.events.csv_export import read_csv
+from kmsdiag.evidence.events.digest import EventDigest
+from kmsdiag.evidence.events.json_export import read_json
+from kmsdiag.evidence.events.log_file import read_evtx, take_record
+from kmsdiag.evidence.events.pasted_text import read_text
+from kmsdiag.evidence.events.run import analyse_events
+from kmsdiag.evidence.events.xml_export import read_xml
 from kmsdiag.sources.files import Source
 from kmsdiag.sources.recognise import Format, Kind
 from tests.eventsamples import (
@@ -278,7 +278,7 @@ def test_memory_grows_with_machines_and_not_with_rows(kind: str, tmp_path: Path)
 
 
 def test_rows_that_all_differ_are_counted_into_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kmsdiag.evidence.event_hosts._VARIANTS", 50)
+    monkeypatch.setattr("kmsdiag.evidence.events.hosts._VARIANTS", 50)
     events = [served(n, n % 7, f"0xC004F{n % 100:03X}", status=n % 5) for n in range(1000)]
     (host,) = analyse(tmp_path, as_xml(events)).answer.hosts
     assert (host.requests, host.clients, sum(host.hresults.values())) == (1000, 7, 1000)

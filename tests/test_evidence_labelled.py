@@ -1,6 +1,6 @@
 import pytest
 
-from kmsdiag.evidence.labelled import Item, Label, Vocabulary, after, lines_of
+from kmsdiag.evidence.tools.labelled import Item, Label, Vocabulary, after, lines_of
 
 TOOL = Vocabulary(
     (

@@ -5,7 +5,7 @@ import re
 import msgspec
 import pytest
 
-from kmsdiag.evidence import ospp, slmgr
+from kmsdiag.evidence.tools import ospp, slmgr
 from kmsdiag.model.collected import HostState, MachineState, Requests
 from tests.samples import sample_text
 

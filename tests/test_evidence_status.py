@@ -13,7 +13,7 @@ from kmsdiag.model.collected import MachineState, NetworkState
 from tests import scene
 from tests.eventsamples import as_json, as_text, asked
 from tests.states import client, product
-from tests.test_evidence_collection import AT, collection
+from tests.test_evidence_powershell_collection import AT, collection
 
 
 def machines(text: str, *, json: bool = False) -> tuple[MachineState, ...]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsdiag.evidence.event_kinds import NOISE, READ
+from kmsdiag.evidence.events.kinds import NOISE, READ
 from kmsdiag.knowledge import codes, data, events, topics
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.knowledge.codes import CODES, ErrorCode, Layer

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kmsdiag.evidence.windows_script import PROBE
-from kmsdiag.evidence.windows_state import parse
+from kmsdiag.evidence.powershell.script import PROBE
+from kmsdiag.evidence.powershell.state import parse
 from kmsdiag.model.answer import MachineAnswer
 from kmsdiag.probes import windows
 from kmsdiag.probes.settings import SystemDns
 from kmsdiag.probes.windows import PowerShellError
 from tests.netlab import require, until
-from tests.test_evidence_windows_state import answer
+from tests.test_evidence_powershell_state import answer
 
 
 def test_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def read_logs(
 ) -> "Analysis":
     """Read logs of another program (at least one), with progress on stderr."""
     from kmsdiag.capture.scan import Want
-    from kmsdiag.evidence.logs import analyse_logs
+    from kmsdiag.evidence.connections.run import analyse_logs
 
     with reading_progress() as progress:
         return analyse_logs(logs, selection, want=want or Want.ANSWER, show=show, progress=progress)

@@ -18,7 +18,7 @@ def command(
     """
     from kmsdiag.cli.options import Color
     from kmsdiag.cli.output import OutputPlan
-    from kmsdiag.evidence.windows_script import COLLECTOR
+    from kmsdiag.evidence.powershell.script import COLLECTOR
 
     OutputPlan(form=None, output=output, prefix=None, color=Color.NEVER, verbosity=0).write_text(COLLECTOR)
     return 0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from kmsdiag.cli.bundles import Addition
-    from kmsdiag.evidence.collection import Event
-    from kmsdiag.evidence.events import EventAnalysis
+    from kmsdiag.evidence.events.run import EventAnalysis
+    from kmsdiag.evidence.powershell.collection import Event
     from kmsdiag.model.collected import StatusAnswer
     from kmsdiag.model.request import Status
     from kmsdiag.model.target import GivenFile, Selection, StatusFile
@@ -78,7 +78,7 @@ def read_collected(
 def _events(logs: "Sequence[Source]", selection: "Selection", found: _Texts, jobs: int) -> "EventAnalysis":
     """Read event logs, with progress on stderr, and the events that stand in texts."""
     from kmsdiag.cli.captured import reading_progress
-    from kmsdiag.evidence.events import analyse_events
+    from kmsdiag.evidence.events.run import analyse_events
 
     with reading_progress() as progress:
         return analyse_events(

@@ -10,9 +10,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from kmsdiag.evidence import collection, decode, kms_json, nettools, ospp, registry, slmgr
+from kmsdiag.evidence import decode
 from kmsdiag.evidence.escape import ascii_text, notes
-from kmsdiag.evidence.event_text import read_text
+from kmsdiag.evidence.events.pasted_text import read_text
+from kmsdiag.evidence.powershell import collection
+from kmsdiag.evidence.powershell import json_files as kms_json
+from kmsdiag.evidence.registry import export as registry
+from kmsdiag.evidence.tools import network as nettools
+from kmsdiag.evidence.tools import ospp, slmgr
 from kmsdiag.model.answer import EPOCH
 from kmsdiag.model.collected import MachineState, NetworkState, StatusAnswer
 

@@ -1,6 +1,6 @@
 """What Windows knows about activation and name resolution on this machine: one read-only PowerShell call.
 
-The script and its parser are shared with the collector: :mod:`kmsdiag.evidence.windows_script` and ``windows_state``.
+The script and its parser are shared with the collector: ``script`` and ``state`` of :mod:`kmsdiag.evidence.powershell`.
 It has NOT been run on Windows yet: its syntax and the commands it uses are tested, what Windows 10, Server 2016 and
 later answer is taken from Microsoft's documents, and the parser expects surprises: whatever does not fit becomes a line
 in ``problems``.
@@ -15,8 +15,8 @@ from typing import Final
 
 from kmsdiag.evidence.escape import ascii_text
 from kmsdiag.evidence.names import suffix, suffixes
-from kmsdiag.evidence.windows_script import PROBE
-from kmsdiag.evidence.windows_state import WindowsFormatError, parse
+from kmsdiag.evidence.powershell.script import PROBE
+from kmsdiag.evidence.powershell.state import WindowsFormatError, parse
 from kmsdiag.model.answer import KmsClient, MachineAnswer
 from kmsdiag.probes.settings import system_dns
 

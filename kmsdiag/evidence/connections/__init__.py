@@ -1,0 +1,1 @@
+"""Logs of Zeek and Suricata about connections, read to the answer that packet captures give."""

@@ -1,0 +1,1 @@
+"""Exports of the registry: settings of clients and hosts."""

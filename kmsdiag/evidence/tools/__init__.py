@@ -1,0 +1,1 @@
+"""Text that tools print on Windows, wherever it stands in a file: licences, name resolution, port tests."""
