@@ -115,10 +115,10 @@ def _contradiction(before: Path, path: Path) -> str:
     failed = sum(group.count for group in path.clients if group.state is State.FAIL)
     served = sum(group.count for group in path.clients if group.state is State.OK)
     if before.state is PathState.OK and path.fails_at in (Stage.SRV, Stage.NAME, Stage.TCP):
-        return f"it works from here; by their own account {failed} of {clients} do not get there"
+        return f"it works from here; by their own account {failed} of {clients} did not get there"
     if before.state is PathState.FAIL and served:
         stage = before.fails_at.value if before.fails_at is not None else "some stage"
-        return f"it fails at stage {stage}; by their own account {served} of {clients} were activated by it"
+        return f"it fails at stage {stage}; by their own account {served} of {clients} got activated by it"
     return ""
 
 

@@ -368,7 +368,7 @@ class TestJoined:
         found = report(self.live(TcpOutcome.OPEN).events(logs(client_log(attempt(FAILED, hresult="0x800706BA")))))
         assert found.verdict.state is VerdictState.DEGRADED
         assert found.paths[0].state is PathState.PARTIAL
-        assert found.paths[0].note == "it works from here; by their own account 1 of 1 client do not get there"
+        assert found.paths[0].note == "it works from here; by their own account 1 of 1 client did not get there"
         assert found.verdict.headline.endswith("; by their own account the only client is not activated.")
 
     def test_a_client_s_own_fault_is_not_the_way_s(self) -> None:
@@ -379,7 +379,7 @@ class TestJoined:
     def test_fails_from_here_and_activated_the_client(self) -> None:
         found = report(self.live(TcpOutcome.TIMEOUT).status("a.txt", client()))
         assert found.paths[0].state is PathState.PARTIAL
-        assert found.paths[0].note == "it fails at stage tcp; by their own account 1 of 1 client were activated by it"
+        assert found.paths[0].note == "it fails at stage tcp; by their own account 1 of 1 client got activated by it"
 
     def test_a_host_by_its_short_name(self) -> None:
         found = report(self.live(TcpOutcome.OPEN).status("a.txt", host("KMS1", count=2)))
