@@ -14,7 +14,7 @@ from kmsdiag.knowledge.codes import Layer
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.collected import PortTest, ProductState
 from kmsdiag.model.correlation import Correlation, Fate
-from kmsdiag.model.events import EventsAnswer
+from kmsdiag.model.events import EventsAnswer, greatest
 from kmsdiag.model.machine_name import ByName
 from kmsdiag.model.outcome import State
 from kmsdiag.model.target import TargetError, parse_host
@@ -70,6 +70,41 @@ def client_ends(
         yield from _of_machine(machine, by_machine.get(machine.name, ()))
     for row in strangers:
         yield _of_row(row, row.client, "", None)
+    if events is not None:
+        yield from _of_requests(machines, events)
+
+
+def _of_requests(machines: Sequence[Machine], events: EventsAnswer) -> Iterator[ClientEnd]:
+    """Clients of which only a host's log tells: by the last answer that their ID got there."""
+    told = ByName((name, name) for name in (*(one.name for one in machines), *(one.machine for one in events.clients)))
+    ids = {one for machine in machines for one in machine.client_machine_ids}
+    ids |= {one for client in events.clients for one in client.client_machine_ids}
+    counts = ByName((host.host, host.clients_30_days) for host in events.hosts)
+    stated = ByName(
+        (machine.name, product.host.count or 0) for machine, product in _host_keys(machines) if product.host
+    )
+    for one in events.requesters:
+        if one.client_machine_id in ids or any(told.get(name) is not None for name in one.machines):
+            continue
+        refused = codes.is_failure(one.last_hresult)
+        # A host that too few ask answers with success as well, and nobody activates by that.
+        enough = max(counts.get(one.host) or 0, stated.get(one.host) or 0) >= (greatest(one.required) or 0)
+        yield ClientEnd(
+            one.machines[0] if one.machines else one.client_machine_id,
+            State.FAIL if refused else State.OK if enough else State.UNKNOWN,
+            (Fate.REFUSED if refused else Fate.ANSWERED).value,
+            (Fate.REFUSED if refused else Fate.ANSWERED).words,
+            code=one.last_hresult if refused else "",
+            where="event 12290",
+            host=_parsed(one.host),
+        )
+
+
+def _host_keys(machines: Iterable[Machine]) -> Iterator[tuple[Machine, ProductState]]:
+    for machine in machines:
+        for product, _part in machine.products():
+            if product.host is not None:
+                yield machine, product
 
 
 def _is_of_kms(code: str) -> bool:

@@ -109,7 +109,8 @@ def _fault(key: tuple[str, str, int], code: str, hresult: str, ends: Sequence[Cl
     args["count"] = "an unknown number" if count is None else count
     args["required"] = "25 (5 for servers and Office)" if required is None else required
     clients = tuple(dict.fromkeys(end.client for end in ends))
-    shown = ClientCode(hresult, Basis.OBSERVED) if hresult else None
+    # What the host logged, the client shows by what is documented.
+    shown = ClientCode(hresult, Basis.OBSERVED) if hresult and first.where != "event 12290" else None
     on_screen = code.startswith("client.") or first.where == "the tool's output"
     fixes: tuple[Fix, ...] = ()
     if known is not None and not code.startswith("request."):

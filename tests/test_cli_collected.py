@@ -67,7 +67,7 @@ class TestTheCompany:
         assert written == scene.files()
 
     def test_the_verdict(self, whole: dict[str, Any]) -> None:
-        assert whole["verdict"]["headline"] == "5 of 10 clients are not activated."
+        assert whole["verdict"]["headline"] == "5 of 50 clients are not activated."
         assert {(cause["code"], cause["headline"]) for cause in whole["verdict"]["causes"]} == {
             ("srv.tool_says", "1 client (pc11): DNS gave no KMS host, by the output of ospp /dstatus"),
             (
@@ -191,7 +191,7 @@ class TestTheCompany:
         monkeypatch.chdir(tmp_path)
         code, out, err = run(capsys, FOLDER, *MADE, "-oA", "all")
         assert (code, err) == (1, "")
-        assert out.startswith("▲ DEGRADED  5 of 10")
+        assert out.startswith("▲ DEGRADED  5 of 50")
         jsonschema.validate(json.loads(Path("all.json").read_text()), json.loads(json_report.schemas()["report"]))
         page = Path("all.md").read_text()
         assert "| PC03.contoso.example | lost on the way back |" in page
@@ -208,7 +208,7 @@ class TestTheCompany:
         out = capsys.readouterr().out
         assert "new way: no host known, fails at srv" in out
         assert main(["merge", str(whole), str(part)]) == 1
-        assert "5 of 10 clients are not activated." in capsys.readouterr().out
+        assert "5 of 50 clients are not activated." in capsys.readouterr().out
 
 
 class TestNames:

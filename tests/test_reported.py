@@ -344,6 +344,48 @@ class TestHosts:
         assert report(world).verdict.causes == ()
 
 
+class TestAHostsLogAlone:
+    """Clients of which nothing but a host's event 12290 tells."""
+
+    def found(self, *hresults: str, clients_30_days: int = 30, machines: tuple[MachineState, ...] = ()) -> Report:
+        requesters = tuple(
+            requester(
+                request(hresult=hresult, machine=f"pc{number}.contoso.example"),
+                machine_id=f"{number:08x}-0000-4000-8000-000000000000",
+            )
+            for number, hresult in enumerate(hresults)
+        )
+        log = host_log(clients_30_days=clients_30_days, needs={"25": len(hresults)})
+        world = World().events(logs(hosts=(log,), requesters=requesters))
+        for number, machine in enumerate(machines):
+            world.status(f"{number}.txt", machine)
+        return report(world)
+
+    def test_whom_it_refused_is_known(self) -> None:
+        found = self.found("0x00000000", "0x00000000", "0xC004F06C")
+        assert found.verdict.headline == "1 of 3 clients is not activated."
+        (cause,) = found.verdict.causes
+        assert cause.code == "answer.clock"
+        assert "1 client (pc2.contoso.example)" in cause.text
+        assert cause.event is not None
+        assert cause.event.basis is Basis.DOCUMENTED
+        (path,) = found.paths
+        assert (path.target, path.state) == (KMS1, PathState.PARTIAL)
+
+    def test_its_success_activates_nobody_where_too_few_ask(self) -> None:
+        found = self.found("0x00000000", clients_30_days=3)
+        assert found.verdict.state is VerdictState.UNKNOWN
+        assert self.found("0x00000000", clients_30_days=3, machines=(host(count=50),)).verdict.state is (
+            VerdictState.HEALTHY
+        )
+
+    def test_who_speaks_for_itself_is_not_counted_twice(self) -> None:
+        own = client("pc0.contoso.example", client_machine_id="00000000-0000-4000-8000-000000000000")
+        assert (
+            self.found("0x00000000", "0x00000000", machines=(own,)).verdict.headline == "All 2 clients are activated."
+        )
+
+
 class TestJoined:
     def live(self, outcome: TcpOutcome) -> World:
         world = World("contoso.example").srv(record("kms1")).name("kms1", "10.1.0.8").tcp("10.1.0.8", outcome)
