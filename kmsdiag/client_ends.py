@@ -4,6 +4,7 @@ What a client says of the last attempt of each product (its events, else the out
 is nothing, or older than what a tool shows, its licence state does.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -249,6 +250,7 @@ def _host_of(product: ProductState) -> tuple[str, int] | None:
     return _parsed(product.discovered_host, product.discovered_port) if product.discovered_host else None
 
 
+@functools.lru_cache(maxsize=1024)
 def _parsed(text: str, port: int = 0) -> tuple[str, int] | None:
     """A host and port as logs and tools write them; None for what is none."""
     try:

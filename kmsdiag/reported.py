@@ -243,13 +243,11 @@ def _stage(faults: Sequence[Fault]) -> Stage | None:
 
 
 def _groups(ends: Sequence[ClientEnd]) -> tuple[ClientGroup, ...]:
-    found: dict[tuple[str, State], list[str]] = {}
+    found: dict[tuple[str, State], dict[str, None]] = {}
     for end in ends:
-        own = found.setdefault((end.outcome, end.state), [])
-        if end.client not in own:
-            own.append(end.client)
+        found.setdefault((end.outcome, end.state), {})[end.client] = None
     return tuple(
-        ClientGroup(outcome, state, len(own), tuple(own[:3])) for (outcome, state), own in sorted(found.items())
+        ClientGroup(outcome, state, len(own), tuple(own)[:3]) for (outcome, state), own in sorted(found.items())
     )
 
 
