@@ -6,9 +6,7 @@ Nothing here reads what checks said: paths and checks look at the same answers, 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
-from kmsdiag import captured, choice, clocks, discovery, observed, reported
+from kmsdiag import captured, choice, clocks, discovery, joining, observed, reported
 from kmsdiag.captured import Port
 from kmsdiag.client_ends import ClientEnd
 from kmsdiag.discovery import Service
@@ -50,14 +48,14 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
     answer = seen.get(captured.request(seen.target)) if seen.target.captures else None
     if answer is not None:
         found = observed.observe(answer, {**reported.places(seen), **_names(subjects, seen)})
-        paths = _joined(paths, found.paths)
+        paths = joining.with_captured(paths, found.paths)
         faults.extend(found.faults)
         impact.extend(found.impact)
     ends: tuple[ClientEnd, ...] = ()
     if seen.target.status or seen.target.events:
         told = reported.report(seen, _domains(paths))
         broken = {path.key for path in paths if path.state is PathState.FAIL}
-        paths = _with_reported(paths, told.paths)
+        paths = joining.with_reported(paths, told.paths)
         new = [fault for fault in told.faults if not (fault.path in broken and fault.code in _SAME_SILENCE)]
         faults.extend(reported.with_captured(new, faults, seen))
         impact.extend(told.impact if answer is None else ())
@@ -81,47 +79,6 @@ def _domains(paths: Iterable[Path]) -> dict[tuple[str, int], list[str]]:
     return found
 
 
-def _with_reported(known: Sequence[Path], told: Iterable[Path]) -> list[Path]:
-    """Paths with what clients and hosts report of the same ones, then those that only they tell of."""
-    own = {path.key: number for number, path in enumerate(known)}
-    joined = list(known)
-    for path in told:
-        number = own.get(path.key)
-        if number is None:
-            joined.append(path)
-            continue
-        before = joined[number]
-        state, fails_at = before.state, before.fails_at
-        later = path.state is PathState.FAIL and path.fails_at in (Stage.REQUEST, Stage.ANSWER, Stage.HOST)
-        if before.state is PathState.UNKNOWN or (before.state is PathState.OK and later):
-            # What a client meets there comes after all that can be asked from here.
-            state, fails_at = path.state, path.fails_at
-        elif path.state not in (before.state, PathState.UNKNOWN):
-            state, fails_at = PathState.PARTIAL, None
-        joined[number] = msgspec.structs.replace(
-            before,
-            state=state,
-            fails_at=fails_at,
-            stages=(*before.stages, *path.stages),
-            clients=(*before.clients, *path.clients),
-            note=before.note or _contradiction(before, path),
-        )
-    return joined
-
-
-def _contradiction(before: Path, path: Path) -> str:
-    """Where what was seen and what clients report do not agree; "" where they do."""
-    clients = _clients_of(path)
-    failed = sum(group.count for group in path.clients if group.state is State.FAIL)
-    served = sum(group.count for group in path.clients if group.state is State.OK)
-    if before.state is PathState.OK and path.fails_at in (Stage.SRV, Stage.NAME, Stage.TCP):
-        return f"it works from here; by their own account {failed} of {clients} did not get there"
-    if before.state is PathState.FAIL and served:
-        stage = before.fails_at.value if before.fails_at is not None else "some stage"
-        return f"it fails at stage {stage}; by their own account {served} of {clients} got activated by it"
-    return ""
-
-
 def _names(subjects: Iterable[Subject], seen: Evidence) -> dict[Port, list[tuple[str, str]]]:
     """Domain and target of each address and port, as live questions found them."""
     found: dict[Port, list[tuple[str, str]]] = {}
@@ -130,76 +87,6 @@ def _names(subjects: Iterable[Subject], seen: Evidence) -> dict[Port, list[tuple
             for address in discovery.addresses(service, seen):
                 found.setdefault((address, service.port), []).append((_domain_of(subject), service.target))
     return found
-
-
-def _joined(live: Sequence[Path], shown: Iterable[Path]) -> list[Path]:
-    """Paths of live questions with what captures show of the same ones, then those that only captures show."""
-    own = {path.key: number for number, path in enumerate(live) if path.target != NOWHERE}
-    works = {path.domain for path in live if path.stages and path.stages[0].state is State.OK}
-    joined = list(live)
-    for path in shown:
-        number = own.get(path.key)
-        if number is not None:
-            joined[number] = _with_captured(live[number], path)
-        elif path.target == NOWHERE and path.domain in works:
-            note = f"asked from here, DNS has the record; in the captures {_clients_of(path)} did not get it"
-            joined.append(msgspec.structs.replace(path, note=note))
-        else:
-            joined.append(path)
-    return joined
-
-
-def _with_captured(live: Path, shown: Path) -> Path:
-    """One path, seen from here and in captures. Neither silently outvotes the other: what differs is in the note."""
-    more = {route.address: route.stages for route in shown.routes}
-    routes = [
-        msgspec.structs.replace(route, stages=(*route.stages, *_later(route, more.pop(route.address, ()))))
-        for route in live.routes
-    ]
-    routes += [Route(address=address, stages=stages) for address, stages in more.items()]
-    state, fails_at = live.state, live.fails_at
-    if shown.state not in (live.state, PathState.UNKNOWN):
-        # Nothing is asked of a host from here after the bind; what clients met later is no contradiction.
-        later = shown.state is PathState.FAIL and shown.fails_at in (Stage.REQUEST, Stage.ANSWER)
-        if live.state is PathState.UNKNOWN or (live.state is PathState.OK and later):
-            state, fails_at = shown.state, shown.fails_at
-        else:
-            state, fails_at = PathState.PARTIAL, None
-    return msgspec.structs.replace(
-        live,
-        state=state,
-        fails_at=fails_at,
-        routes=tuple(routes),
-        clients=shown.clients,
-        note=_disagreement(live, shown),
-    )
-
-
-def _later(route: Route, stages: Sequence[StageResult]) -> list[StageResult]:
-    """Of what captures show of an address: stages that live questions do not reach, where these found it open."""
-    known = {stage.stage for stage in route.stages}
-    return [stage for stage in stages if stage.stage not in known] if route.state is State.OK else []
-
-
-def _disagreement(live: Path, shown: Path) -> str:
-    early = [
-        group
-        for group in shown.clients
-        if group.state is State.FAIL and ConversationOutcome(group.outcome).stage in (Stage.TCP, Stage.RPC)
-    ]
-    if live.state is PathState.OK and early:
-        hit = sum(group.count for group in early)
-        words = ", ".join(ConversationOutcome(group.outcome).words for group in early)
-        return f"it works from here; in the captures {hit} of {_clients_of(shown)} failed there ({words})"
-    served = sum(group.count for group in shown.clients if group.state is State.OK)
-    if live.state is PathState.FAIL and served:
-        stage = live.fails_at.value if live.fails_at is not None else "some stage"
-        return f"it fails from here at stage {stage}; in the captures it answered {served} of {_clients_of(shown)}"
-    return ""
-
-
-def _clients_of(path: Path) -> str:
-    return captured.count(sum(group.count for group in path.clients), "client")
 
 
 def _state(paths: Iterable[Path]) -> VerdictState:

@@ -9,7 +9,7 @@ import pytest
 from kmsdiag import bundle as bundles
 from kmsdiag import diagnosis
 from kmsdiag.bundle import Bundle
-from kmsdiag.diagnosis import shorten
+from kmsdiag.headline import shorten
 from kmsdiag.model.finding import Severity, Status
 from kmsdiag.model.outcome import DnsOutcome, RpcOutcome, TcpOutcome
 from kmsdiag.model.path import VerdictState
