@@ -8,7 +8,9 @@ the fault long before its user does.
 What to do: try by hand (slmgr /ato) and follow the code; event 12288 has the one behind 0xC004F074.
 """
 
+import datetime
 from collections.abc import Iterator
+from typing import Any
 
 from kmsdiag import check, collected, products
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
@@ -18,8 +20,11 @@ from kmsdiag.knowledge import codes, licences
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.knowledge.limits import RENEWAL_INTERVAL
 from kmsdiag.model.collected import ProductState
+from kmsdiag.model.events import AttemptEnd, EventsAnswer
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Finding
+from kmsdiag.model.machine_name import is_same
+from kmsdiag.model.request import Request
 from kmsdiag.model.target import Subject
 
 _TRY = Fix(
@@ -76,6 +81,11 @@ META = CheckMeta(
             "Its users are told to activate Windows or Office.",
             (_TRY, _LOG),
         ),
+        "activated_since": Code(
+            Severity.INFO,
+            "{who}: not licensed when the file was made, and activated since, by the event log: {when} ({products}).",
+            "The file is older than the log; a new one would show the licence.",
+        ),
         "never_asked": Code(
             Severity.WARNING,
             "{who}: no KMS host has ever answered ({products}).",
@@ -102,23 +112,32 @@ META = CheckMeta(
 )
 
 subjects = check.collected
-ask = collected.ask
+
+
+def ask(subject: Subject, seen: Evidence) -> Iterator[Request[Any]]:
+    """The files; the event logs, which may know of a success after a file was made."""
+    yield from collected.ask(subject, seen)
+    if seen.target.events:
+        yield collected.logs(seen.target)
 
 
 def judge(_subject: Subject, seen: Evidence) -> Iterator[Finding]:
-    """One finding a state, one a code."""
-    groups = Groups()
+    """One finding a state, one a code. Where a log is missing, who is not licensed may be so no longer: a gap."""
+    groups, unsure = Groups(), False
     for machine in collected.machines(seen):
         for product, part, channel in products.with_key(machine):
             if product.result and channel in (Channel.CLIENT, Channel.UNKNOWN):
                 _judge_attempt(product, machine, part, groups)
-            if channel is Channel.CLIENT:
+            if _is_not_licensed(product, channel):
+                unsure = not _judge_not_licensed(product, machine, part, groups, seen) or unsure
+            elif channel is Channel.CLIENT:
                 _judge_client(product, machine, part, groups)
             elif product.permanent and channel is not Channel.HOST:
                 groups.add("permanent", machine, (part.question,), listed={"products": products.label(product)})
-            elif channel is Channel.UNKNOWN and product.status in (0, licences.NOTIFICATION):
-                _not_licensed(product, machine, part, groups)
-    yield from groups.findings() if groups else [say("nothing", collected.questions(seen.target))]
+    if groups or unsure:
+        yield from groups.findings()
+    else:
+        yield say("nothing", collected.questions(seen.target))
 
 
 def _judge_attempt(product: ProductState, machine: Machine, part: Part, groups: Groups) -> None:
@@ -133,8 +152,7 @@ def _judge_attempt(product: ProductState, machine: Machine, part: Part, groups: 
 
 def _judge_client(product: ProductState, machine: Machine, part: Part, groups: Groups) -> None:
     listed, because, status = {"products": products.label(product)}, (part.question,), product.status
-    if product.never_asked:
-        groups.add("never_asked", machine, because, listed=listed)
+    _judge_never_asked(product, machine, part, groups)
     left, ends = {"left": product.grace_minutes}, {"ends": products.end(product, part)}
     if status == licences.LICENSED:
         code = _code_of_licensed(product)
@@ -147,17 +165,59 @@ def _judge_client(product: ProductState, machine: Machine, part: Part, groups: G
         words = licences.status_words(status)
         reason = _reason(product)
         groups.add("in_grace", machine, because, listed=listed, minutes=left, until=ends, status=words, reason=reason)
-    elif 0 <= status < len(licences.STATUS):
-        _not_licensed(product, machine, part, groups)
     elif product.permanent:
         groups.add("permanent", machine, because, listed=listed)
     elif not product.never_asked and not product.result:
         groups.add("unknown_status", machine, because, listed=listed)
 
 
-def _not_licensed(product: ProductState, machine: Machine, part: Part, groups: Groups) -> None:
-    words, listed = licences.status_words(product.status), {"products": products.label(product)}
-    groups.add("not_licensed", machine, (part.question,), listed=listed, status=words, reason=_reason(product))
+def _is_not_licensed(product: ProductState, channel: Channel) -> bool:
+    return channel in (Channel.CLIENT, Channel.UNKNOWN) and product.status in (
+        licences.UNLICENSED,
+        licences.NOTIFICATION,
+    )
+
+
+def _judge_never_asked(product: ProductState, machine: Machine, part: Part, groups: Groups) -> None:
+    if product.never_asked:
+        groups.add("never_asked", machine, (part.question,), listed={"products": products.label(product)})
+
+
+def _judge_not_licensed(product: ProductState, machine: Machine, part: Part, groups: Groups, seen: Evidence) -> bool:
+    """Say so, unless a log knows of a success after the file was made; False where the log that may was not read."""
+    listed, because = {"products": products.label(product)}, (part.question,)
+    if seen.target.events:
+        question = collected.logs(seen.target)
+        answer = seen.get(question)
+        if answer is None:
+            return False
+        since = _activated_since(product, machine, part, answer)
+        if since is not None:
+            when = f"{since:%Y-%m-%d %H:%M} UTC"
+            groups.add("activated_since", machine, (*because, question), listed={**listed, "when": when})
+            return True
+    _judge_never_asked(product, machine, part, groups)
+    words = licences.status_words(product.status)
+    groups.add("not_licensed", machine, because, listed=listed, status=words, reason=_reason(product))
+    return True
+
+
+def _activated_since(
+    product: ProductState, machine: Machine, part: Part, answer: EventsAnswer
+) -> datetime.datetime | None:
+    """The last success of a product in its machine's log, where that is later than the file."""
+    if part.at is None:
+        return None
+    found = [
+        attempt.at
+        for client in answer.clients
+        if is_same(client.machine, machine.name)
+        for attempt in client.latest
+        if attempt.end is AttemptEnd.ACTIVATED
+        and attempt.at > part.at
+        and product.activation_id.lower() in ("", attempt.activation_id)
+    ]
+    return max(found, default=None)
 
 
 def _code_of_licensed(product: ProductState) -> str:
