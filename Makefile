@@ -37,7 +37,7 @@ wheel: $(VENV)/.lint
 	$(PYTHON) -m venv dist/wheel-test
 	dist/wheel-test/bin/python -m pip --disable-pip-version-check -q install dist/kmsdiag-*.whl
 	wheel=$$(pwd)/dist/wheel-test/bin/kmsdiag && cd / && $$wheel --version && $$wheel checks list \
-	  && $$wheel demo --scenario healthy && $$wheel schema bundle > /dev/null
+	  && $$wheel demo --scenario healthy && $$wheel schema bundle > /dev/null && $$wheel explain 0xC004F074 > /dev/null
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kmsdiag needs Python 3.11 or later; name one with make PYTHON=python3.12 …")'
