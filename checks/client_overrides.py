@@ -20,13 +20,6 @@ from kmsdiag.model.outcome import TcpOutcome
 from kmsdiag.model.request import MachineSettings, Request, RpcBind
 from kmsdiag.model.target import Subject, SubjectKind, Target, TargetError, join_host_port, parse_domain
 
-_CLEAR = Fix(
-    Where.CLIENT,
-    "return to DNS discovery (one product: add its activation ID; Office on Windows 7: ospp.vbs /remhst)",
-    "slmgr /ckms",
-)
-_SEE = Fix(Where.CLIENT, "see what is set", "slmgr /dlv")
-
 META = CheckMeta(
     title="KMS hosts set by hand on this machine",
     codes={
@@ -35,60 +28,53 @@ META = CheckMeta(
             Severity.INFO,
             "The KMS host {host} is set by hand for {scope}; discovery through DNS is off.",
             "It asks this host alone; assume that it does not go on to DNS when the host is dead.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "no_host": Code(
             Severity.ERROR,
             "What is set by hand as KMS host for {scope}, {host}, is neither a name nor an address: {why}.",
             "Nothing can be reached by it; a client shows 0x8007007B or 0xC004F074.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "levels_differ": Code(
             Severity.WARNING,
             "Different KMS hosts are set by hand: {hosts}.",
             "The narrowest level counts (product, application, machine), so products of one machine use different"
             " hosts.",
-            (_SEE, _CLEAR),
+            (overrides.SEE, overrides.CLEAR),
         ),
         "views_differ": Code(
             Severity.WARNING,
             "The 32-bit view of the registry has {other} for {scope}, the 64-bit view {host}.",
             "The licensing service of 64-bit Windows is a 64-bit program; 32-bit tools and scripts show and change"
             " the other value.",
-            (
-                Fix(
-                    Where.CLIENT,
-                    "see the 32-bit value",
-                    "Get-ItemProperty 'HKLM:\\SOFTWARE\\Wow6432Node\\Microsoft\\Windows NT\\CurrentVersion"
-                    "\\SoftwareProtectionPlatform'",
-                ),
-            ),
+            (overrides.SEE_32_BIT,),
         ),
         "against_dns": Code(
             Severity.WARNING,
             "DNS publishes {published} under this machine's suffixes; the host set by hand, {host}, is not among them.",
             "It may be the host of former times, or one from the image that this machine was made of.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "port_only": Code(
             Severity.WARNING,
             "Port {port} is set by hand for {scope}, and no host.",
             "The host comes from DNS; which port counts when the record has another is not documented.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "ipv6_literal": Code(
             Severity.WARNING,
             "The KMS host set by hand for {scope} is an IPv6 address, {host}.",
             "Microsoft's documents disagree about whether that works: slmgr takes its colons for the port's. Use a"
             " name.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "itself": Code(
             Severity.WARNING,
             "The KMS host set by hand for {scope}, {host}, is this machine.",
             "Windows 8.1 and later refuse a host that is themselves (third-party report); set by somebody's tool, it"
             " is no KMS host of the company.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "lookup_domain": Code(
             Severity.INFO,

@@ -25,13 +25,7 @@ from kmsdiag.model.request import Request, TcpConnect
 from kmsdiag.model.target import KMS_PORT, Subject, SubjectKind, as_address, join_host_port
 from kmsdiag.published import Published, Zone
 
-_CLEAR = Fix(
-    Where.CLIENT,
-    "return to DNS discovery (one product: add its activation ID; Office on Windows 7: ospp.vbs /remhst)",
-    "slmgr /ckms",
-)
 _FORGET = Fix(Where.CLIENT, "have it look in DNS at its next attempt (slmgr /ato makes one)", "slmgr /ckms")
-_SEE = Fix(Where.CLIENT, "see what is set", "slmgr /dlv")
 
 META = CheckMeta(
     title="Where the machines in the files find their host",
@@ -41,65 +35,58 @@ META = CheckMeta(
             Severity.INFO,
             "{who}: the KMS host {host} is set by hand for {scope}; discovery through DNS is off.",
             "A client asks this host alone; assume that it does not go on to DNS when the host is dead.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "override_dead": Code(
             Severity.ERROR,
             "{who}: the KMS host set by hand, {host}, takes no connection ({proof}).",
             "No activation, no renewal: 0xC004F074. Assume that the client does not go on to DNS.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "against_dns": Code(
             Severity.WARNING,
             "{who}: DNS publishes {published}; the host set by hand, {host}, is not among them.",
             "That may be the host of former times, or one from the image that the machine was made of.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "port_against_dns": Code(
             Severity.WARNING,
             "{who}: the KMS host is set by hand as {host}; DNS publishes it with port {ports}.",
             "A host has one port: the record or the setting is out of date.",
-            (_CLEAR, Fix(Where.KMS_HOST, "see the port it listens on", "slmgr /dlv")),
+            (overrides.CLEAR, Fix(Where.KMS_HOST, "see the port it listens on", "slmgr /dlv")),
         ),
         "no_host": Code(
             Severity.ERROR,
             "{who}: what is set by hand as KMS host for {scope}, {host}, is neither a name nor an address: {why}.",
             "Nothing can be reached by it; a client shows 0x8007007B or 0xC004F074.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "levels_differ": Code(
             Severity.WARNING,
             "{who}: different KMS hosts are set by hand: {hosts}.",
             "The narrowest level counts (product, application, machine), so products of one machine use different"
             " hosts.",
-            (_SEE, _CLEAR),
+            (overrides.SEE, overrides.CLEAR),
         ),
         "views_differ": Code(
             Severity.WARNING,
             "{who}: the 32-bit view of the registry has {other} for {scope}, the 64-bit view {host}.",
             "The licensing service of 64-bit Windows is a 64-bit program; 32-bit tools and scripts show and change"
             " the other value.",
-            (
-                Fix(
-                    Where.CLIENT,
-                    "see the 32-bit value",
-                    "Get-ItemProperty 'HKLM:\\SOFTWARE\\Wow6432Node\\Microsoft\\Windows NT\\CurrentVersion"
-                    "\\SoftwareProtectionPlatform'",
-                ),
-            ),
+            (overrides.SEE_32_BIT,),
         ),
         "port_only": Code(
             Severity.WARNING,
             "{who}: port {port} is set by hand for {scope}, and no host.",
             "The host comes from DNS; which port counts when the record has another is not documented.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "ipv6_literal": Code(
             Severity.WARNING,
             "{who}: the KMS host set by hand for {scope} is an IPv6 address, {host}.",
             "Microsoft's documents disagree about whether that works: slmgr takes its colons for the port's. Use a"
             " name.",
-            (_CLEAR,),
+            (overrides.CLEAR,),
         ),
         "lookup_domain": Code(
             Severity.INFO,

@@ -8,6 +8,7 @@ needs a permission (0x80072338).
 What to do: follow the code; where records are made by hand on purpose, switch publishing off (slmgr /cdns).
 """
 
+import datetime
 from collections.abc import Iterator
 
 from kmsdiag import check, collected
@@ -91,13 +92,12 @@ def _judge(host: HostEvents, one: Publishing, because: tuple[EventLogs]) -> Find
         one.failed_last is None or one.published_last is None or one.published_last > one.failed_last
     )
     if not one.failed:
-        return say("published", because, **args, last=_at(one))
+        return say("published", because, **args, last=_when(one.published_last))
     if later:
-        return say("recovered", because, **args, times=times, code=code, last=_at(one))
+        return say("recovered", because, **args, times=times, code=code, last=_when(one.published_last))
     meaning = codes.meaning(one.hresult) if one.hresult else "the event holds none"
-    last = "at an unknown time" if one.failed_last is None else f"{one.failed_last:%Y-%m-%d %H:%M} UTC"
-    return say("failed", because, **args, times=times, code=code, meaning=meaning, last=last)
+    return say("failed", because, **args, times=times, code=code, meaning=meaning, last=_when(one.failed_last))
 
 
-def _at(one: Publishing) -> str:
-    return "at an unknown time" if one.published_last is None else f"{one.published_last:%Y-%m-%d %H:%M} UTC"
+def _when(at: datetime.datetime | None) -> str:
+    return "at an unknown time" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"

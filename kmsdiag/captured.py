@@ -43,6 +43,11 @@ def request(target: Target) -> Captures:
     return Captures(files=target.captures, selection=target.selection)
 
 
+def answer_of(seen: Evidence) -> CaptureAnswer | None:
+    """What the captures of a run say, None where it has none or they were not read."""
+    return seen.get(request(seen.target)) if seen.target.captures else None
+
+
 def ask(_subject: Subject, seen: Evidence) -> Iterator[Captures]:
     """The captures of the run: all that a check about them needs."""
     yield request(seen.target)

@@ -22,7 +22,7 @@ from kmsdiag.model.collected import (
     ToolLookup,
 )
 from kmsdiag.model.events import EventsAnswer
-from kmsdiag.model.evidence import Evidence
+from kmsdiag.model.evidence import Evidence, Missing
 from kmsdiag.model.request import EventLogs, Status
 from kmsdiag.model.target import Subject, Target
 
@@ -176,6 +176,14 @@ def machines(seen: Evidence) -> tuple[Machine, ...]:
         Missing: a file was not read; what one file less says about machines would be wrong about absences.
     """
     return _machines(tuple(_Answered(question, seen[question]) for question in questions(seen.target)))
+
+
+def known_machines(seen: Evidence) -> tuple[Machine, ...]:
+    """The same, and none where a file was not read: the rest of the run is still shown."""
+    try:
+        return machines(seen)
+    except Missing:
+        return ()
 
 
 class _Answered:

@@ -9,7 +9,7 @@ from kmsdiag.knowledge import licences
 from kmsdiag.knowledge.licences import Channel
 from kmsdiag.model.collected import ProductState
 from kmsdiag.model.events import EventsAnswer, HostEvents
-from kmsdiag.model.evidence import Evidence, Missing
+from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.machine_name import ByName
 from kmsdiag.model.outcome import State
 from kmsdiag.model.report import CollectedView, HostRow, ProductRow, StatusFileRow
@@ -21,12 +21,9 @@ def view(seen: Evidence, ends: Sequence[ClientEnd]) -> CollectedView | None:
     """The tables of a run; None where it has no such files. ``ends`` are how its clients stand."""
     if not seen.target.status and not seen.target.events:
         return None
-    try:
-        machines = collected.machines(seen)
-    except Missing:
-        machines = ()
+    machines = collected.known_machines(seen)
     events = collected.events_of(seen)
-    captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
+    captures = captured.answer_of(seen)
     states = _states(ends)
     served = {end.client for end in ends if end.state is State.OK}
     lapsed = {end.client for end in ends if end.state is State.FAIL and not end.licensed}

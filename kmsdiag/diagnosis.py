@@ -170,7 +170,7 @@ def _judge(bundle: Bundle, registry: Registry, policy: Policy, others: Sequence[
     diagnosis = build_paths(everything, list(dict.fromkeys(subjects)))
     by_id = {check.id: check for check in registry.checks}
     behind = _failing_stages(diagnosis)
-    shown = everything.get(captured.request(bundle.target)) if bundle.target.captures else None
+    shown = captured.answer_of(everything)
     tables = None if shown is None else observed.view(shown, bundle.target.selection)
     files = collected_view.view(everything, diagnosis.ends)
     on = bundle.ended.date()

@@ -1,13 +1,27 @@
-"""KMS hosts that are set by hand, in words, and what is wrong with one: the same live and in collected files."""
+"""KMS hosts that are set by hand: how they are told, what is wrong with one, what to do; live and in files."""
 
 from collections.abc import Iterable
 
 from kmsdiag.knowledge import licences
 from kmsdiag.model.answer import KmsOverride
+from kmsdiag.model.fix import Fix, Where
 from kmsdiag.model.target import KMS_PORT, TargetError, as_address, join_host_port, parse_host
 
 LEVELS = ("global", "application", "product")
 """From the widest to the narrowest, which counts."""
+
+SEE = Fix(Where.CLIENT, "see what is set", "slmgr /dlv")
+SEE_32_BIT = Fix(
+    Where.CLIENT,
+    "see the 32-bit value",
+    "Get-ItemProperty 'HKLM:\\SOFTWARE\\Wow6432Node\\Microsoft\\Windows NT\\CurrentVersion"
+    "\\SoftwareProtectionPlatform'",
+)
+CLEAR = Fix(
+    Where.CLIENT,
+    "return to DNS discovery (one product: add its activation ID; Office on Windows 7: ospp.vbs /remhst)",
+    "slmgr /ckms",
+)
 
 
 def scope(override: KmsOverride) -> str:

@@ -45,7 +45,7 @@ def diagnose(seen: Evidence, subjects: Sequence[Subject]) -> Diagnosis:
             hit = _impact(subject, seen, own)
             if hit is not None:
                 impact.append(hit)
-    answer = seen.get(captured.request(seen.target)) if seen.target.captures else None
+    answer = captured.answer_of(seen)
     if answer is not None:
         found = observed.observe(answer, {**reported.places(seen), **_names(subjects, seen)})
         paths = joining.with_captured(paths, found.paths)

@@ -15,7 +15,7 @@ from kmsdiag.fault import NOWHERE, Fault
 from kmsdiag.knowledge import licences, limits
 from kmsdiag.model.collected import HostState, ProductState
 from kmsdiag.model.events import EventsAnswer, greatest
-from kmsdiag.model.evidence import Evidence, Missing
+from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.finding import Scalar
 from kmsdiag.model.machine_name import bare, is_same
 from kmsdiag.model.outcome import Stage, State
@@ -45,12 +45,9 @@ class _HostView(NamedTuple):
 
 def report(seen: Evidence, known: Names) -> Reported:
     """Paths, faults and figures of the collected files; ``known`` are the domains that name a target and port."""
-    try:
-        machines = collected.machines(seen)
-    except Missing:
-        machines = ()
+    machines = collected.known_machines(seen)
     events = collected.events_of(seen)
-    captures = seen.get(captured.request(seen.target)) if seen.target.captures else None
+    captures = captured.answer_of(seen)
     rows = correlation.rows(machines, events, captures)
     names = _with_lookups(known, machines)
     ends = list(client_ends(machines, rows, events))
@@ -132,10 +129,7 @@ def _with_lookups(known: Names, machines: Iterable[Machine]) -> Names:
 def with_captured(told: Sequence[Fault], known: Sequence[Fault], seen: Evidence) -> list[Fault]:
     """Faults that files tell of, made one with those that captures show of the same thing; no client counts twice."""
     shown = {(fault.code, fault.path, fault.args.get("hresult")): fault for fault in known if fault.captured}
-    try:
-        machines = collected.machines(seen)
-    except Missing:
-        machines = ()
+    machines = collected.known_machines(seen)
     addresses = {
         machine.name: {address for network in machine.networks() for address in network.addresses}
         for machine in machines
@@ -157,10 +151,7 @@ def places(seen: Evidence) -> dict[tuple[str, int], list[tuple[str, str]]]:
 
     A host is known by its own addresses, and by those that somebody looked up.
     """
-    try:
-        machines = collected.machines(seen)
-    except Missing:
-        return {}
+    machines = collected.known_machines(seen)
     names = _with_lookups({}, machines)
     ports = {_key(_place(view), names): None for view in _hosts(machines)}
     ports |= {(own[0], target, port): None for (target, port), own in names.items()}

@@ -10,6 +10,7 @@ codes", Table 10 of the Volume Activation guide, KB 974998); *inferred* where on
 
 from typing import Final
 
+from kmsdiag.knowledge.cause_fixes import CLEAR_OVERRIDE, COMPARE_IDS, SEE_COUNT, TEST_PORT
 from kmsdiag.knowledge.cause_text import CauseText, documented, inferred
 from kmsdiag.knowledge.codes import REFUSALS, Refusal
 from kmsdiag.knowledge.reported_causes import REPORTED
@@ -45,17 +46,11 @@ _REPLACE_RECORD = Fix(
     " -RecordData {priority},{weight},{port},{target}",
 )
 _DNS_SERVICE = Fix(Where.DNS_SERVER, "check the DNS service there", "Get-Service DNS; dcdiag /test:DNS")
-_CLEAR_OVERRIDE = Fix(
-    Where.CLIENT,
-    'where slmgr /dlv shows this host as "Registered KMS machine name", return to DNS discovery',
-    "slmgr /ckms",
-)
 _OPEN_FIREWALL = Fix(
     Where.KMS_HOST,
     "if the host is alive, let KMS through its own firewall",
     "Enable-NetFirewallRule -DisplayGroup 'Key Management Service'",
 )
-_TEST_PORT = Fix(Where.CLIENT, "test the path from a client", "Test-NetConnection {target} -Port {port}")
 _START_SERVICE = Fix(
     Where.KMS_HOST,
     "start the service and see whether this is a KMS host at all (and on which port)",
@@ -209,7 +204,7 @@ CAUSES: Final = {
         " is gone.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
-        fixes=(_REMOVE_RECORD, _OPEN_FIREWALL, _CLEAR_OVERRIDE, _TEST_PORT),
+        fixes=(_REMOVE_RECORD, _OPEN_FIREWALL, CLEAR_OVERRIDE, TEST_PORT),
     ),
     "tcp.timeout_everywhere": CauseText(
         headline="All {count} KMS addresses are silent on TCP: the way there is blocked",
@@ -219,7 +214,7 @@ CAUSES: Final = {
         " point is likelier than that all of them are gone.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
-        fixes=(_TEST_PORT, _OPEN_FIREWALL),
+        fixes=(TEST_PORT, _OPEN_FIREWALL),
     ),
     "tcp.refused": CauseText(
         headline="KMS host {target} ({address}) refuses TCP {port}",
@@ -229,7 +224,7 @@ CAUSES: Final = {
         " or it is no KMS host.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
-        fixes=(_START_SERVICE, _REMOVE_RECORD, _CLEAR_OVERRIDE),
+        fixes=(_START_SERVICE, _REMOVE_RECORD, CLEAR_OVERRIDE),
     ),
     "tcp.wrong_port": CauseText(
         headline="{target} ({address}) is published with port {port}, but KMS answers on {open_port}",
@@ -247,14 +242,14 @@ CAUSES: Final = {
         captured="{sender} answered {attempts} of {clients} with an ICMP error: {meaning}.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
-        fixes=(_REMOVE_RECORD, _TEST_PORT),
+        fixes=(_REMOVE_RECORD, TEST_PORT),
     ),
     "tcp.reset": CauseText(
         headline="KMS host {target} ({address}) resets connections to TCP {port}",
         text="The connection is cut before it is used: a firewall or an intrusion-prevention system on the way.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
-        fixes=(_TEST_PORT,),
+        fixes=(TEST_PORT,),
     ),
     "clock.beyond": CauseText(
         headline="The clock of {target} ({address}) is {offset} from that of its clients: it refuses them",
@@ -347,7 +342,7 @@ CAUSES: Final = {
         text="The port opened at first, and a second connection failed ({detail}): an overloaded or limited host.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
-        fixes=(_TEST_PORT,),
+        fixes=(TEST_PORT,),
     ),
     "tcp.handshake_failed": CauseText(
         headline="{target} ({address}) does not complete connections to TCP {port}",
@@ -355,7 +350,7 @@ CAUSES: Final = {
         " connections.",
         screen=_UMBRELLA,
         event=_RPC_UNAVAILABLE,
-        fixes=(_TEST_PORT, _WHO_LISTENS),
+        fixes=(TEST_PORT, _WHO_LISTENS),
     ),
     "rpc.closed_early": CauseText(
         headline="{target} ({address}, port {port}) accepts TCP and hangs up at once",
@@ -371,7 +366,7 @@ CAUSES: Final = {
         " packets (MTU, a firewall that inspects RPC).",
         screen=_UMBRELLA,
         event=inferred("0x800706BE"),
-        fixes=(_RESTART_SERVICE, SEE_REQUESTS, _TEST_PORT),
+        fixes=(_RESTART_SERVICE, SEE_REQUESTS, TEST_PORT),
     ),
     "request.closed": CauseText(
         headline="{target} ({address}, port {port}) hangs up on activation requests",
@@ -402,7 +397,7 @@ CAUSES: Final = {
         text="{clients} hung up while sending or waiting: the host is too slow, or something on the client ended it.",
         screen=_UMBRELLA,
         event=inferred("0x800706BE"),
-        fixes=(SEE_REQUESTS, _TEST_PORT),
+        fixes=(SEE_REQUESTS, TEST_PORT),
     ),
     "answer.malformed": CauseText(
         headline="{target} ({address}, port {port}) answers activation requests with something unreadable",
@@ -429,10 +424,7 @@ CAUSES: Final = {
         text="It tells {clients} success, which does not activate below that: too few machines asked it in 30 days,"
         " clones share a machine ID, or clients are spread over hosts.",
         screen=documented("0xC004F038"),
-        fixes=(
-            Fix(Where.KMS_HOST, "see the count, and that of every other host", "slmgr /dlv"),
-            Fix(Where.CLIENT, "compare the client machine IDs (CMID) of two clients", "slmgr /dlv"),
-        ),
+        fixes=(SEE_COUNT, COMPARE_IDS),
     ),
     **{f"answer.{one.name}": _refused(one) for one in REFUSALS.values()},
     **REPORTED,

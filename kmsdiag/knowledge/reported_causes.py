@@ -5,10 +5,10 @@ Codes and fixes of a single HRESULT come from :mod:`kmsdiag.knowledge.codes`; th
 
 from typing import Final
 
+from kmsdiag.knowledge.cause_fixes import CLEAR_OVERRIDE, COMPARE_IDS, SEE_COUNT, TEST_PORT
 from kmsdiag.knowledge.cause_text import CauseText, documented
 from kmsdiag.model.fix import Fix, Where
 
-_SEE_COUNT = Fix(Where.KMS_HOST, "see the count, and that of every other host", "slmgr /dlv")
 _SEE_HOST_EVENTS = Fix(
     Where.KMS_HOST,
     "see what arrived (event 12290)",
@@ -19,7 +19,6 @@ _SEE_CLIENT_EVENTS = Fix(
     "see the codes behind it (event 12288, 12289)",
     "Get-WinEvent -MaxEvents 10 -FilterHashtable @{{ LogName = 'Application'; Id = 12288, 12289 }}",
 )
-_TEST_PORT = Fix(Where.CLIENT, "test the path from a client", "Test-NetConnection {target} -Port {port}")
 
 REPORTED: Final = {
     "srv.client_says": CauseText(
@@ -36,7 +35,7 @@ REPORTED: Final = {
         headline="{target} can't be reached by {clients}: {meaning} ({code})",
         text="So {where} of {clients}. {cause}",
         screen=documented("0xC004F074"),
-        fixes=(_TEST_PORT,),
+        fixes=(TEST_PORT,),
     ),
     "srv.tool_says": CauseText(
         headline="{clients}: DNS gave no KMS host, by the output of {tool}",
@@ -56,35 +55,28 @@ REPORTED: Final = {
         " way blocks it. Where it is set by hand, the client asks no other.",
         screen=documented("0xC004F074"),
         event=documented("0x800706BA"),
-        fixes=(
-            Fix(
-                Where.CLIENT,
-                'where slmgr /dlv shows this host as "Registered KMS machine name", return to DNS discovery',
-                "slmgr /ckms",
-            ),
-            _TEST_PORT,
-        ),
+        fixes=(CLEAR_OVERRIDE, TEST_PORT),
     ),
     "request.lost_there": CauseText(
         headline="Requests of {clients} do not arrive at {target}",
         text="{clients} logged them (12288), and the host's log of that time has none (12290): something on the way"
         " takes the connection and passes nothing on, or another machine answers at that address.",
         screen=documented("0xC004F074"),
-        fixes=(_TEST_PORT, _SEE_HOST_EVENTS),
+        fixes=(TEST_PORT, _SEE_HOST_EVENTS),
     ),
     "request.lost_back": CauseText(
         headline="Answers of {target} do not come back to {clients}",
         text="The host processed their requests (12290), and {clients} logged no answer (12289): a firewall on the way"
         " cuts the connection, or the answer was not accepted.",
         screen=documented("0xC004F074"),
-        fixes=(_TEST_PORT, _SEE_CLIENT_EVENTS),
+        fixes=(TEST_PORT, _SEE_CLIENT_EVENTS),
     ),
     "request.not_answered": CauseText(
         headline="{target} does not answer the requests of {clients}",
         text="{clients} logged them (12288) and no answer (12289); whether they arrived, the log of that host tells"
         " (12290), and it was not given.",
         screen=documented("0xC004F074"),
-        fixes=(_SEE_HOST_EVENTS, _TEST_PORT),
+        fixes=(_SEE_HOST_EVENTS, TEST_PORT),
     ),
     "answer.not_accepted": CauseText(
         headline="{target} answers {clients}, and they are not activated",
@@ -111,10 +103,7 @@ REPORTED: Final = {
         text="It answers, and clients do not activate below that: too few machines asked it in 30 days, clones share a"
         " machine ID, or clients are spread over several hosts.",
         screen=documented("0xC004F038"),
-        fixes=(
-            _SEE_COUNT,
-            Fix(Where.CLIENT, "compare the client machine IDs (CMID) of two clients", "slmgr /dlv"),
-        ),
+        fixes=(SEE_COUNT, COMPARE_IDS),
     ),
     "client.contacted_none": CauseText(
         headline="{clients}: no KMS host could be contacted ({code}), and nothing given says why",

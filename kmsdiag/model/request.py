@@ -46,6 +46,15 @@ class Request(
         return True
 
 
+class Connectionless(Request[A], frozen=True, kw_only=True, omit_defaults=True):
+    """Questions without a connection of their own: datagrams to one server share a socket, and files are read."""
+
+    @property
+    def connects(self) -> bool:
+        """It holds none."""
+        return False
+
+
 class Transport(StrEnum):
     """How a DNS question travels: UDP with TCP where the answer is cut, or TCP from the start."""
 
@@ -74,48 +83,33 @@ class SrvQuery(Request[SrvAnswer], frozen=True, kw_only=True, omit_defaults=True
         return f"SRV {self.name} @{self.server}{over}" + ("" if self.recursion else " (no recursion)")
 
 
-class AddressQuery(Request[AddressAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="address"):
+class AddressQuery(Connectionless[AddressAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="address"):
     """A or AAAA records of ``name`` from ``server``."""
 
     name: str
     family: Family
     server: str = SYSTEM
 
-    @property
-    def connects(self) -> bool:
-        """Datagrams to one server share a socket."""
-        return False
-
     def __str__(self) -> str:
         return f"{'A' if self.family is Family.IPV4 else 'AAAA'} {self.name} @{self.server}"
 
 
-class SoaQuery(Request[SoaAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="soa"):
+class SoaQuery(Connectionless[SoaAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="soa"):
     """The zone that ``name`` lies in, and its serial number, from ``server``."""
 
     name: str
     server: str = SYSTEM
     recursion: bool = True
 
-    @property
-    def connects(self) -> bool:
-        """Datagrams to one server share a socket."""
-        return False
-
     def __str__(self) -> str:
         return f"SOA {self.name} @{self.server}" + ("" if self.recursion else " (no recursion)")
 
 
-class NsQuery(Request[NsAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="ns"):
+class NsQuery(Connectionless[NsAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="ns"):
     """The authoritative servers of a zone, from ``server``."""
 
     name: str
     server: str = SYSTEM
-
-    @property
-    def connects(self) -> bool:
-        """Datagrams to one server share a socket."""
-        return False
 
     def __str__(self) -> str:
         return f"NS {self.name} @{self.server}"
@@ -194,45 +188,30 @@ class MachineSettings(Request[MachineAnswer], frozen=True, kw_only=True, omit_de
         return "settings of this machine"
 
 
-class Captures(Request[CaptureAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="captures"):
+class Captures(Connectionless[CaptureAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="captures"):
     """What the captures of a run say together, in the order of their first packets."""
 
     files: tuple[GivenFile, ...]
     selection: Selection = Selection()
 
-    @property
-    def connects(self) -> bool:
-        """Reading files opens no connection."""
-        return False
-
     def __str__(self) -> str:
         return f"captures {_listed(self.files)}"
 
 
-class Status(Request[StatusAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="status"):
+class Status(Connectionless[StatusAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="status"):
     """What one file says about the state of machines."""
 
     file: StatusFile
-
-    @property
-    def connects(self) -> bool:
-        """Reading files opens no connection."""
-        return False
 
     def __str__(self) -> str:
         return f"status {self.file.label}" + (f" of {self.file.machine}" if self.file.machine else "")
 
 
-class EventLogs(Request[EventsAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="events"):
+class EventLogs(Connectionless[EventsAnswer], frozen=True, kw_only=True, omit_defaults=True, tag="events"):
     """What the event logs of a run say together."""
 
     files: tuple[GivenFile, ...]
     selection: Selection = Selection()
-
-    @property
-    def connects(self) -> bool:
-        """Reading files opens no connection."""
-        return False
 
     def __str__(self) -> str:
         return f"event logs {_listed(self.files)}"

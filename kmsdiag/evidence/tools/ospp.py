@@ -136,13 +136,7 @@ class _Output(Session):
             self.rule()
             self.inside = False
             return
-        self.message = False
-        handler = _HANDLERS.get(key)
-        if handler is not None:
-            handler(self, item)
-        else:
-            self.value(item)
-        self.before.clear()
+        self.told(item, _HANDLERS.get(key, _Output.value))
 
     def current(self) -> Account:
         """The product that the next label is about."""

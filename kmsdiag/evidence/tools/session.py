@@ -2,9 +2,9 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from kmsdiag.evidence.escape import ascii_text, quoted
 from kmsdiag.evidence.tools.accounts import Account, Machines
@@ -54,6 +54,12 @@ class Session:
     @abstractmethod
     def labelled(self, item: Item) -> None:
         """One label and its value."""
+
+    def told(self, item: Item, handler: Callable[[Self, Item], None]) -> None:
+        """A label of the tool's own output: ``handler`` knows what it means."""
+        self.message = False
+        handler(self, item)
+        self.before.clear()
 
     def typed(self, command: re.Match[str]) -> None:
         """Somebody typed a command of the tool: its output follows."""

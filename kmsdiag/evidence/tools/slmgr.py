@@ -117,13 +117,7 @@ class _Output(Session):
             self.foreign = self.foreign and key not in ("name", "version", "activating")
         if self.foreign:
             return
-        self.message = False
-        handler = _HANDLERS.get(key)
-        if handler is not None:
-            handler(self, item)
-        else:
-            self.value(item)
-        self.before.clear()
+        self.told(item, _HANDLERS.get(key, _Output.value))
 
     def current(self) -> Account:
         """The product that the next label is about; one without a name where a text begins in the middle."""
