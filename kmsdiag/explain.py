@@ -13,7 +13,7 @@ from kmsdiag.knowledge import codes, events, topics
 from kmsdiag.knowledge.cause_text import CauseText
 from kmsdiag.knowledge.causes import CAUSES
 from kmsdiag.knowledge.codes import CODES, ErrorCode
-from kmsdiag.knowledge.events import EVENTS, Event
+from kmsdiag.knowledge.events import Event
 from kmsdiag.knowledge.topics import TOPICS, Topic
 from kmsdiag.model.explanation import Entry, Explained, Kind, Listing, PossibleCause
 from kmsdiag.model.fix import Fix, Where
@@ -55,8 +55,8 @@ def explain(asked: str, checks: Callable[[], Registry]) -> Explained:
     if (code := codes.find(word)) is not None:
         return _code(word, code)
     number = _EVENT.fullmatch(word)
-    if number is not None and int(number[1]) in EVENTS:
-        return _event(word, EVENTS[int(number[1])])
+    if number is not None and (event := events.find_event(int(number[1]))) is not None:
+        return _event(word, event)
     if (topic := topics.find_topic(word)) is not None:
         return _topic(word, topic)
     if number is not None and codes.win32_name(win32 := f"0x8007{int(number[1]) & 0xFFFF:04X}"):

@@ -34,8 +34,6 @@ _ESCAPES: Final = re.compile(
 )
 _NEWLINES: Final = re.compile("\r+\n|\r|\u2028|\u2029")
 
-_PAGES: Final = {"cp850": "850", "cp1252": "1252", "cp1251": "1251", "cp866": "866"}
-
 
 class Decoded(NamedTuple):
     r"""The text with ``\n`` between lines, without NULs and terminal escapes. ``notes`` say what was assumed."""

@@ -11,22 +11,6 @@ import msgspec
 from kmsdiag.knowledge import data
 from kmsdiag.model.fix import Fix
 
-PROVIDERS: Final = (
-    "Microsoft-Windows-Security-SPP",
-    "Software Protection Platform Service",
-    "Office Software Protection Platform Service",
-    "Microsoft-Windows-Security-Licensing-SLC",
-)
-"""Names under which the service logs: its provider, its source in the classic log, Office's own service, and that of
-Vista and Server 2008."""
-
-PROVIDER_GUID: Final = "e23b33b0-c8c9-472c-a5f9-f2bdfea0f156"
-"""GUID of Microsoft-Windows-Security-SPP (third party: detection.wiki)."""
-
-APPLICATION_LOG: Final = "Application"
-HOST_LOG: Final = "Key Management Service"
-"""The log of event 12290 on a host; all others are in Application."""
-
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One event ID. ``side`` is ``client``, ``host`` or ``both``; ``log`` the log that holds it.

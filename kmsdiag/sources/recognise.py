@@ -132,7 +132,6 @@ def _is_event_csv(head: bytes) -> bool:
 
 _UNPACK: Final = "unpack it and give what is in it"
 _EDITCAP: Final = "convert it: editcap -F pcapng FILE FILE.pcapng"
-_WIRESHARK: Final = "open it in Wireshark and save it as pcapng"
 _SAVE: Final = "give the capture itself, saved as pcap or pcapng"
 
 FORMATS: list[Format] = [

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple, Protocol
 FILE_HEAD: Final = 4096
 CHUNK: Final = 1 << 16
 _CHUNK_HEAD: Final = 512
-_RECORD_HEAD: Final = 24
 _SMALLEST: Final = 28
 _MARK: Final = b"**\0\0"
 
