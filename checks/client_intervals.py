@@ -14,6 +14,7 @@ from kmsdiag import check, collected, products
 from kmsdiag.check import CheckMeta, Code, Fix, Severity, Where, say
 from kmsdiag.collected import Machine, Part
 from kmsdiag.grouping import Groups, who
+from kmsdiag.knowledge.licences import LICENSED
 from kmsdiag.knowledge.limits import ACTIVATION_INTERVAL, LEAST_INTERVAL, MOST_INTERVAL, RENEWAL_INTERVAL
 from kmsdiag.model.collected import ProductState
 from kmsdiag.model.evidence import Evidence
@@ -116,13 +117,17 @@ def _allowed(pair: Sequence[int]) -> bool:
     return all(not minutes or _LEAST <= minutes <= _MOST for minutes in pair)
 
 
+def _usual(pair: tuple[int, int]) -> bool:
+    """Whether both are as they come, as far as they are told."""
+    return all(minutes in (0, usual) for minutes, usual in zip(pair, _USUAL, strict=True))
+
+
 def _judge_pair(pair: tuple[int, int], machine: Machine, part: Part, groups: Groups) -> None:
     for minutes in pair:
         if not _allowed((minutes,)):
             groups.add("out_of_range", machine, (part.question,), interval=f"{minutes:,}")
     if _allowed(pair):
-        usual = all(minutes in (0, usual) for minutes, usual in zip(pair, _USUAL, strict=True))
-        groups.add("usual" if usual else "unusual", machine, (part.question,), intervals=_words(pair))
+        groups.add("usual" if _usual(pair) else "unusual", machine, (part.question,), intervals=_words(pair))
 
 
 def _words(pair: tuple[int, int]) -> str:
@@ -142,7 +147,7 @@ def _judge_registry(machine: Machine, part: Part, groups: Groups) -> None:
         return
     own = _words(pair)
     if machine.is_host or products.hosts(machine):
-        if any(minutes not in (0, usual) for minutes, usual in zip(pair, _USUAL, strict=True)):
+        if not _usual(pair):
             groups.add("set_on_host", machine, (part.question,), own=own)
     else:
         groups.add("not_used", machine, (part.question,), own=own)
@@ -151,7 +156,7 @@ def _judge_registry(machine: Machine, part: Part, groups: Groups) -> None:
 def _answering(product: ProductState, machine: Machine) -> str:
     """The host whose intervals a licensed product has; "" where that is not told."""
     named = product.override_host or product.discovered_host or next(iter(products.uses(machine)), "")
-    return named.lower().removesuffix(".") if product.status == 1 else ""
+    return named.lower().removesuffix(".") if product.status == LICENSED else ""
 
 
 def _differ(host: str, pairs: dict[tuple[int, int], list[tuple[Machine, Part]]]) -> Finding:

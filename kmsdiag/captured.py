@@ -23,6 +23,7 @@ from kmsdiag.model.capture import (
 from kmsdiag.model.evidence import Evidence
 from kmsdiag.model.outcome import ConversationOutcome, DnsOutcome, Stage, State
 from kmsdiag.model.request import Captures
+from kmsdiag.model.same import Same
 from kmsdiag.model.target import Subject, Target, as_address, join_host_port
 
 SCAN_HOSTS = 8
@@ -236,27 +237,14 @@ def state_of(outcome: ConversationOutcome) -> State:
     return State.UNKNOWN if outcome is ConversationOutcome.BOUND else outcome.state
 
 
-class _Same:
-    """An answer as a key: it is large and not hashable, and the very same one is asked about again and again."""
-
-    def __init__(self, answer: CaptureAnswer) -> None:
-        self.answer = answer
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.answer is other.answer
-
-    def __hash__(self) -> int:
-        return id(self.answer)
-
-
 @functools.lru_cache(maxsize=1)
-def _people(same: _Same) -> People:
-    return People(same.answer)
+def _people(answer: Same[CaptureAnswer]) -> People:
+    return People(*answer.things)
 
 
 def people_of(answer: CaptureAnswer) -> People:
     """The clients of an answer. A dozen checks and the paths ask for them, and there may be many thousands."""
-    return _people(_Same(answer))
+    return _people(Same(answer))
 
 
 def _scans(client: CapturedClient) -> bool:

@@ -24,6 +24,7 @@ from kmsdiag.model.collected import (
 from kmsdiag.model.events import EventsAnswer
 from kmsdiag.model.evidence import Evidence, Missing
 from kmsdiag.model.request import EventLogs, Status
+from kmsdiag.model.same import Same
 from kmsdiag.model.target import Subject, Target
 
 
@@ -175,7 +176,8 @@ def machines(seen: Evidence) -> tuple[Machine, ...]:
     Raises:
         Missing: a file was not read; what one file less says about machines would be wrong about absences.
     """
-    return _machines(tuple(_Answered(question, seen[question]) for question in questions(seen.target)))
+    asked = questions(seen.target)
+    return _machines(asked, Same(*(seen[question] for question in asked)))
 
 
 def known_machines(seen: Evidence) -> tuple[Machine, ...]:
@@ -186,28 +188,12 @@ def known_machines(seen: Evidence) -> tuple[Machine, ...]:
         return ()
 
 
-class _Answered:
-    """A file's question and answer as a key: answers are large and not hashable, and the same ones come again."""
-
-    __slots__ = ("answer", "question")
-
-    def __init__(self, question: Status, answer: StatusAnswer) -> None:
-        self.question = question
-        self.answer = answer
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Answered) and self.answer is other.answer and self.question == other.question
-
-    def __hash__(self) -> int:
-        return id(self.answer)
-
-
 @functools.lru_cache(maxsize=1)
-def _machines(answered: tuple[_Answered, ...]) -> tuple[Machine, ...]:
+def _machines(asked: tuple[Status, ...], answers: Same[*tuple[StatusAnswer, ...]]) -> tuple[Machine, ...]:
     parts = [
-        Part(one.question, state, _made(one.question, state))
-        for one in sorted(answered, key=lambda one: _order(one.question))
-        for state in one.answer.machines
+        Part(question, state, _made(question, state))
+        for question, answer in sorted(zip(asked, answers.things, strict=True), key=lambda pair: _order(pair[0]))
+        for state in answer.machines
     ]
     usable = machine_folders((part.question.file.folder, part.state) for part in parts)
     groups: _Groups = {}

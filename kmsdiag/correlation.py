@@ -30,6 +30,7 @@ from kmsdiag.model.events import (
     greatest,
 )
 from kmsdiag.model.machine_name import ByName, is_same
+from kmsdiag.model.same import Same
 
 SAME_TIME: Final = datetime.timedelta(minutes=1)
 """The client's own time in 12288 and 12290 is written in minutes."""
@@ -416,34 +417,14 @@ def _captured(machines: Sequence[Machine], answer: CaptureAnswer | None) -> ByNa
 
 
 @functools.lru_cache(maxsize=1)
-def _kept(key: "_Key") -> tuple[Correlation, ...]:
-    return correlate(key.machines, key.events, key.captures)
-
-
-class _Key:
-    """Evidence as a key: it is large and not hashable, and the very same is asked about by checks, paths and report."""
-
-    __slots__ = ("captures", "events", "machines")
-
-    def __init__(
-        self, machines: Sequence[Machine], events: EventsAnswer | None, captures: CaptureAnswer | None
-    ) -> None:
-        self.machines, self.events, self.captures = machines, events, captures
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Key)
-            and self.machines is other.machines
-            and self.events is other.events
-            and self.captures is other.captures
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.machines), id(self.events), id(self.captures)))
+def _kept(
+    evidence: Same[Sequence[Machine], EventsAnswer | None, CaptureAnswer | None],
+) -> tuple[Correlation, ...]:
+    return correlate(*evidence.things)
 
 
 def rows(
     machines: Sequence[Machine], events: EventsAnswer | None, captures: CaptureAnswer | None
 ) -> tuple[Correlation, ...]:
     """The same as :func:`correlate`, kept for the next one who asks about the same evidence."""
-    return _kept(_Key(machines, events, captures))
+    return _kept(Same(machines, events, captures))
